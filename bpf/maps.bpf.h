@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Every shared map stands here once. Each object that includes this header declares them all; libbpf joins them by pin path, so
+ * two objects have one ring and one tag hash. Only map types that every kernel since 5.10 has may stand here.
+ * Sizes marked "set by the loader" are placeholders.
+ */
+#ifndef RUBICON_MAPS_BPF_H
+#define RUBICON_MAPS_BPF_H
+
+#include "events.h"
+#include <bpf/bpf_helpers.h>
+
+#define MAP_HASH(NAME, KEY, VALUE, ENTRIES)          \
+	struct {                                     \
+		__uint(type, BPF_MAP_TYPE_HASH);     \
+		__uint(max_entries, ENTRIES);        \
+		__type(key, KEY);                    \
+		__type(value, VALUE);                \
+	} NAME SEC(".maps")
+
+#define MAP_ARRAY(NAME, TYPE, VALUE, ENTRIES)        \
+	struct {                                     \
+		__uint(type, TYPE);                  \
+		__uint(max_entries, ENTRIES);        \
+		__type(key, __u32);                  \
+		__type(value, VALUE);                \
+	} NAME SEC(".maps")
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 * 1024 * 1024); /* set by the loader */
+} ring SEC(".maps");
+
+MAP_HASH(tags, __u32, struct tag, 32768); /* set by the loader from pid_max */
+MAP_HASH(cgroups, __u64, struct cgroup_tag, 4096);
+MAP_HASH(agents, __u64, struct agent_state, 4096);
+MAP_HASH(budgets, struct account, struct budget, 16384);
+MAP_HASH(losses, struct account, __u64, 16384);
+MAP_ARRAY(hook_config, BPF_MAP_TYPE_ARRAY, struct hook_config, 1);
+MAP_ARRAY(sequences, BPF_MAP_TYPE_PERCPU_ARRAY, __u64, 1);
+/* Tagged processes alive; the high-water mark is held against it. */
+MAP_ARRAY(tag_count, BPF_MAP_TYPE_ARRAY, __u64, 1);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct owner);
+} owners SEC(".maps");
+
+#define LOOKUP(MAP, KEY) bpf_map_lookup_elem(&(MAP), (KEY))
+#define UPDATE(MAP, KEY, VALUE, FLAGS) bpf_map_update_elem(&(MAP), (KEY), (VALUE), (FLAGS))
+#define DELETE(MAP, KEY) bpf_map_delete_elem(&(MAP), (KEY))
+
+static __always_inline struct hook_config *config_get(void)
+{
+	__u32 zero = 0;
+
+	return LOOKUP(hook_config, &zero);
+}
+
+#endif
