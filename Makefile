@@ -1,28 +1,94 @@
 # Everything a developer types. `make help` lists it.
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PROTOS := $(wildcard proto/rubicon/v1/*.proto)
-BPF_SOURCES := $(wildcard bpf/*.bpf.c)
-BPF_OBJECTS := $(patsubst bpf/%.bpf.c,sensor/kernel/objects/%.bpf.o,$(BPF_SOURCES))
+PROTOS := $(sort $(wildcard proto/rubicon/v1/*.proto))
+BPF_OBJECTS := $(patsubst bpf/%.bpf.c,sensor/kernel/objects/%.bpf.o,$(wildcard bpf/*.bpf.c))
 ARCH := $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/')
 CLANG ?= clang
 BPF_CFLAGS := -target bpf -mcpu=v3 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter -D__TARGET_ARCH_$(ARCH) -Ibuild -Ibpf
+PYTEST_ARGS ?=
+# The baseline of the breaking-change check: the newest tag, or the first commit while nothing is tagged.
+BASELINE := $(shell git describe --tags --abbrev=0 2>/dev/null || git rev-list --max-parents=0 HEAD 2>/dev/null | tail -1)
 
-.PHONY: help bpf proto
+.PHONY: help build test demo lint format generate check-generated golden bench wheel bpf proto dependencies clean
+
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+build: $(VENV)/ready bpf ## Make .venv/bin/rubicon work
+
+demo: build ## Show a real reverse tunnel being seen, named and killed (root, under a minute)
+	@deploy/dependencies.sh demo
+	@$(BIN)/python examples/demo/demo.py
+
+test: $(VENV)/ready-dev bpf ## Run every test (kernel and end-to-end tests need root)
+	@deploy/dependencies.sh test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/ready-dev bpf ## Formatting, types, layers, protos
+	@deploy/dependencies.sh test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	clang-format --dry-run -Werror bpf/*.c bpf/*.h
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against '.git#ref=$(BASELINE)'
+
+format: $(VENV)/ready-dev ## Format Python and C
+	$(BIN)/ruff check --fix -q .
+	$(BIN)/ruff format -q .
+	clang-format -i bpf/*.c bpf/*.h
+
+generate: proto bpf ## Regenerate what is checked in: rubicon/v1, the record decoder, docs/cli.md
+	$(BIN)/python -m sensor.kernel.generate_abi
+	$(BIN)/python docs/generate_cli.py
+
+check-generated: generate ## Fail when a generated file is not up to date
+	@git diff --exit-code --stat -- rubicon/v1 sensor/kernel/abi.py docs/cli.md || { echo "generated files differ: run 'make generate' and commit" >&2; exit 1; }
+
+golden: build ## Record the detectors' samples anew from real runs
+	$(BIN)/python -m pytest tests/e2e/ssh --golden
+
+bench: build ## Measure against the bars and write docs/performance.md
+	@deploy/dependencies.sh test
+	$(BIN)/python -m bench
+
+wheel: $(VENV)/ready-dev bpf ## Build the wheel, install it into an empty environment, run an agent with it
+	deploy/check_wheel.sh
 
 bpf: $(BPF_OBJECTS) ## Compile the BPF objects
 
-build/vmlinux.h:
-	@mkdir -p build
-	bpftool btf dump file /sys/kernel/btf/vmlinux format c > $@.tmp && mv $@.tmp $@
+build/vmlinux.h: bpf/vmlinux.py
+	@deploy/dependencies.sh build
+	@$(PYTHON) bpf/vmlinux.py $@
 
 sensor/kernel/objects/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) build/vmlinux.h
 	@mkdir -p $(@D)
-	$(CLANG) $(BPF_CFLAGS) -c $< -o $@.tmp && llvm-strip -g $@.tmp && mv $@.tmp $@
+	@$(CLANG) $(BPF_CFLAGS) -c $< -o $@.partial
+	@llvm-strip -g $@.partial
+	@mv $@.partial $@
 
-proto: ## Generate rubicon/v1 from proto/
-	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. $(PROTOS)
+proto: $(VENV)/ready-dev ## Generate rubicon/v1 from proto/
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. $(PROTOS)
+
+dependencies: ## Install the distribution's packages (root)
+	@deploy/dependencies.sh test
+
+$(VENV)/ready: pyproject.toml
+	@deploy/dependencies.sh build
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "rubicon: installing Python packages"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e . 
+	@touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready
+	@echo "rubicon: installing development packages"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+clean: ## Remove what was built
+	rm -rf build dist $(VENV) *.egg-info sensor/kernel/objects

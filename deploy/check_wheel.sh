@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Build the wheel, install it into an empty environment and run an agent with what it installed (root).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+export RUBICON_INSTANCE=wheel-$$
+finish() {
+	[[ -x $work/venv/bin/rubicon ]] && "$work/venv/bin/rubicon" down --yes >/dev/null 2>&1 || true
+	rm -rf "$work" build/lib build/bdist.*
+}
+trap finish EXIT
+
+.venv/bin/python -m build --wheel --outdir "$work/dist" . >"$work/build.log" 2>&1 || { cat "$work/build.log" >&2; exit 1; }
+wheel=("$work"/dist/*.whl)
+python3 -m venv "$work/venv"
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check "${wheel[0]}"
+
+# From an empty folder and with no compiler on PATH: what runs must come out of the wheel.
+cd "$work"
+PATH=$work/venv/bin:/usr/sbin:/usr/bin:/sbin:/bin
+hash -r
+out=$(rubicon run --name wheel-check -- sh -c 'echo from-the-agent; exit 7') && status=0 || status=$?
+[[ $status == 7 && $out == from-the-agent ]] || { echo "check_wheel: run gave status $status and output '$out'" >&2; exit 1; }
+rubicon ps --all --json | grep -q '"wheel-check"' || { echo "check_wheel: the plane does not list the agent" >&2; exit 1; }
+rubicon down --yes
+echo "check_wheel: $(basename "${wheel[0]}") installs and runs an agent"
