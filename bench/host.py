@@ -1,0 +1,51 @@
+"""Rubicon up and down on this host, in an instance of the bench's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+PROGRAMS = Path(__file__).parent / "programs"
+INSTANCE = "bench"
+ENVIRONMENT = {**os.environ, "RUBICON_INSTANCE": INSTANCE}
+ENVIRONMENT.pop("SUDO_USER", None)  # the workloads run as root in both arms
+
+
+def rubicon(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run the CLI; its output is captured, a failure raises with it."""
+    command = [str(BIN / "rubicon"), *arguments]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode and not options.get("any_status"):
+        raise RuntimeError(f"{' '.join(command)} exited {done.returncode}: {done.stderr}")
+    return done
+
+
+@contextmanager
+def up() -> Iterator[None]:
+    """Plane and sensor run inside the block, nothing of them outside it."""
+    rubicon("up")
+    try:
+        yield
+    finally:
+        rubicon("down", "--yes")
+
+
+def compiled(name: str) -> Path:
+    """Build one of bench/programs and return the executable.
+
+    Raises:
+        RuntimeError: there is no C compiler.
+    """
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if not compiler:
+        raise RuntimeError("the bench needs a C compiler: run deploy/dependencies.sh test")
+    target = Path("build") / "bench" / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([compiler, "-O2", "-o", str(target), str(PROGRAMS / f"{name}.c")], check=True)
+    return target.resolve()

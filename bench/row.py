@@ -1,0 +1,29 @@
+"""One line of the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.stats import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A figure beside its bar; the row holds when the interval includes or lies below the bar."""
+
+    what: str
+    unit: str
+    found: Interval
+    bar: float
+    count: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bar is met."""
+        return self.found.low <= self.bar
+
+    def markdown(self) -> str:
+        """One table row."""
+        found = f"{self.found.median:.3f} ({self.found.low:.3f} to {self.found.high:.3f})"
+        sign = "≤" if self.unit in ("ratio", "ms") else "≤ +"
+        return f"| {self.what} | {found} | {sign}{self.bar:g} | {self.unit} | {self.count} | {'yes' if self.holds else 'NO'} |"
