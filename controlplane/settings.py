@@ -1,0 +1,94 @@
+"""The plane's settings: a dataclass per concern; each field says its unit, its default's reason.
+
+Every field can be set by an environment variable RUBICON_PLANE_<CONCERN>_<FIELD> (upper case); a value that does not
+parse is an error at start, never a silent default.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """How events and entities are kept."""
+
+    busy_timeout: float = 2.0
+    """Seconds to wait for a locked database before a write counts as failed. Another reader's checkpoint takes less."""
+    give_up: float = 5.0
+    """Seconds after which a batch that is not durable ends its stream with STORE_UNAVAILABLE (it stays queued)."""
+    retry: float = 0.25
+    """Seconds between attempts to write a group that failed."""
+    group_events: int = 20_000
+    """Events in one transaction at most: an fsync is paid per group, and a group stays below about 3 MB."""
+    pending_events: int = 100_000
+    """Events that may wait for the disk, over all sensors; beyond it streams are not read. About 20 MB."""
+    compact_events: int = 20_000
+    """Events in a compacted segment: enough for zstd to find repetition, few enough to read one for one agent."""
+    compact_after: float = 30.0
+    """Seconds between looks for segments to compact."""
+
+
+@dataclass(frozen=True, slots=True)
+class WireSettings:
+    """gRPC limits."""
+
+    message_bytes: int = 16 * 1024 * 1024
+    """Largest message that is read. The sensor keeps its batches below 4 MB; the rest is room."""
+    keepalive: float = 10.0
+    """Seconds between pings on an idle connection; a dead sensor's stream ends after twice this."""
+    command_timeout: float = 30.0
+    """Seconds that a sensor may take for a command. A kill of a fork bomb takes below one."""
+    stop_grace: float = 3.0
+    """Seconds that running calls get at SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """Live watchers."""
+
+    queue: int = 20_000
+    """Items that may wait for one watcher; beyond it the watch ends with RESOURCE_EXHAUSTED."""
+    watchers: int = 256
+    """Watchers at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of them."""
+
+    store: StoreSettings = field(default_factory=StoreSettings)
+    wire: WireSettings = field(default_factory=WireSettings)
+    watch: WatchSettings = field(default_factory=WatchSettings)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Read them.
+
+        Raises:
+            ValueError: a variable has a value that is not a positive number, or names no setting.
+        """
+        concerns = {"store": StoreSettings, "wire": WireSettings, "watch": WatchSettings}
+        given: dict[str, dict[str, float]] = {name: {} for name in concerns}
+        for variable, text in environment.items():
+            if not variable.startswith("RUBICON_PLANE_"):
+                continue
+            concern, _, name = variable.removeprefix("RUBICON_PLANE_").lower().partition("_")
+            known = {f.name: f for f in fields(concerns[concern])} if concern in concerns else {}
+            if name not in known:
+                raise ValueError(f"{variable}: there is no such setting")
+            kind = int if known[name].type == "int" else float
+            try:
+                value = kind(text)
+            except ValueError:
+                raise ValueError(f"{variable}={text!r}: give a number ({kind.__name__})") from None
+            if value <= 0:
+                raise ValueError(f"{variable}={text!r}: give a number above zero")
+            given[concern][name] = value
+        return cls(
+            StoreSettings(**given["store"]),  # type: ignore[arg-type]
+            WireSettings(**given["wire"]),  # type: ignore[arg-type]
+            WatchSettings(**given["watch"]),  # type: ignore[arg-type]
+        )
