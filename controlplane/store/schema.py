@@ -134,6 +134,8 @@ segments = Table(
     Column("kinds", BigInteger, nullable=False),
     Column("level", Integer, nullable=False),
     Column("data", LargeBinary, nullable=False),
+    Index("segments_level", "level", "first_position"),
+    Index("segments_time", "last_time_ns"),
 )
 """Stored events; see segments.py. `level` 0 is as committed, 1 is compacted."""
 

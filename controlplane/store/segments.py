@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import zstandard
 
@@ -46,7 +46,7 @@ class Index:
     first_time_ns: int = 2**63 - 1
     last_time_ns: int = 0
     kinds: int = 0
-    agents: set[tuple[str, int]] | None = None
+    agents: set[tuple[str, int]] = field(default_factory=set)
 
     def add(self, part: Part) -> None:
         """Take the events of one part in."""
@@ -56,7 +56,7 @@ class Index:
         times = [event.time_ns for event in part.events]
         for kind in {event.WhichOneof("kind") for event in part.events}:
             self.kinds |= 1 << KINDS.get(kind or "", 0)
-        self.agents = (self.agents or set()) | {(agent, part.boot) for agent in agents}
+        self.agents |= {(agent, part.boot) for agent in agents}
         self.first_time_ns = min(self.first_time_ns, min(times) + part.clock_offset_ns)
         self.last_time_ns = max(self.last_time_ns, max(times) + part.clock_offset_ns)
         self.events += len(part.events)

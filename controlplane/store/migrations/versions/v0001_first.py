@@ -130,6 +130,8 @@ def upgrade() -> None:
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("first_position"),
     )
+    op.create_index("segments_level", "segments", ["level", "first_position"], unique=False)
+    op.create_index("segments_time", "segments", ["last_time_ns"], unique=False)
 
 
 def downgrade() -> None:

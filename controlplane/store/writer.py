@@ -1,0 +1,246 @@
+"""The one writer: takes what came in, in order, and commits it in groups.
+
+A group is several batches in one transaction: their events (one segment), the entities that they changed, what was seen
+and what is acknowledged. Nothing is forgotten on the way: a group that cannot be written (database locked, disk full)
+stays at the head of the queue and is tried again until it can. The plane's memory has already taken those events in, so
+giving them up would lose them: a re-sent record counts as seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Engine, Executable, bindparam, func, insert, select, update
+from sqlalchemy.exc import DBAPIError
+
+from controlplane import logs
+from controlplane.errors import StoreUnavailable
+from controlplane.settings import StoreSettings
+from controlplane.store import schema
+from controlplane.store.engine import unavailable
+from controlplane.store.rows import Row, Rows, upsert
+from controlplane.store.segments import Index, Part, compress, encode
+from rubicon.v1 import alert_pb2, event_pb2, response_pb2
+
+_log = logs.get("store")
+
+
+@dataclass(slots=True, eq=False)
+class Write:
+    """What must become durable together.
+
+    `boot` 0 and no events is a change of entities alone. `acknowledged` is the sensor's batch sequence, 0 for none.
+    `alerts` and `responses` are what watchers are told after the commit.
+    """
+
+    boot: int = 0
+    clock_offset_ns: int = 0
+    acknowledged: int = 0
+    events: Sequence[event_pb2.Event] = ()
+    rows: Rows = field(default_factory=Rows)
+    alerts: Sequence[alert_pb2.Alert] = ()
+    responses: Sequence[response_pb2.Response] = ()
+    done: asyncio.Future[int] | None = None
+    """Set by the writer: becomes the position of the first event once durable."""
+
+
+Listener = Callable[[int, Write], None]
+
+
+class Writer:
+    """A thread that commits; every other method is for the event loop's thread."""
+
+    def __init__(self, engine: Engine, settings: StoreSettings) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._queue: deque[Write] = deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._pending = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self._upserts: dict[str, Executable] = {}
+        self._loop = asyncio.get_running_loop()
+        self.listeners: list[Listener] = []
+        """Called on the loop, in the order of positions, after each write has become durable."""
+        self.failure: StoreUnavailable | None = None
+        """Why the last attempt failed; None when it went through."""
+        with engine.connect() as connection:
+            last = select(func.max(schema.segments.c.first_position + schema.segments.c.events))
+            self._next = int(connection.execute(last).scalar() or 0)
+        self.head = self._next
+        """Position that the next event will get; all below are durable."""
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, write: Write) -> asyncio.Future[int]:
+        """Queue a write. Cancelling the future withdraws a write that has not begun."""
+        done: asyncio.Future[int] = self._loop.create_future()
+        write.done = done
+        with self._wake:
+            if self._stopping:
+                raise StoreUnavailable("the plane is stopping")
+            self._queue.append(write)
+            self._pending += len(write.events)
+            if self._pending >= self._settings.pending_events:
+                self._room.clear()
+            self._wake.notify()
+        return done
+
+    async def commit(self, write: Write) -> int:
+        """Queue a change of entities and wait for it.
+
+        Raises:
+            StoreUnavailable: it could not be written in time; it is withdrawn.
+        """
+        try:
+            return await asyncio.wait_for(self.submit(write), self._settings.give_up)
+        except TimeoutError:
+            raise self.failure or StoreUnavailable("the store did not answer in time") from None
+
+    async def room(self) -> None:
+        """Wait until fewer events than the limit wait for the disk.
+
+        Raises:
+            StoreUnavailable: the disk did not take anything in time.
+        """
+        try:
+            await asyncio.wait_for(self._room.wait(), self._settings.give_up)
+        except TimeoutError:
+            raise self.failure or StoreUnavailable("too many events wait for the disk") from None
+
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Write what waits and end the thread; False when something could not be written in `timeout` seconds.
+
+        Blocks: call it in a thread. What was not written was not acknowledged, so its sensor sends it again.
+        """
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join(timeout)
+        return not self._thread.is_alive() and not self._queue
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._queue and not self._stopping:
+                    self._wake.wait()
+                if not self._queue:
+                    return
+                group = self._take()
+            if not group:
+                continue
+            while True:
+                try:
+                    count = self._write(group)
+                    break
+                except DBAPIError as error:
+                    failure = unavailable(error)
+                    if self.failure is None:
+                        _log.error("cannot write", error=str(failure), events=sum(len(w.events) for w in group))
+                    self.failure = failure
+                if self._stopping:
+                    with self._wake:
+                        self._queue.extendleft(reversed(group))
+                    return
+                time.sleep(self._settings.retry)
+            if self.failure is not None:
+                _log.info("writing again")
+                self.failure = None
+            first, self._next = self._next, self._next + count
+            self._tell(group, first)
+
+    def _take(self) -> list[Write]:
+        group: list[Write] = []
+        events = 0
+        while self._queue and events < self._settings.group_events:
+            write = self._queue.popleft()
+            if write.done is not None and write.done.cancelled() and not write.events:
+                continue
+            group.append(write)
+            events += len(write.events)
+        return group
+
+    def _write(self, group: list[Write]) -> int:
+        """Commit a group; returns how many events it had.
+
+        Raises:
+            DBAPIError: nothing of it was written.
+        """
+        rows = Rows()
+        index = Index()
+        parts = [Part(w.boot, w.clock_offset_ns, w.events) for w in group if w.events]
+        for part in parts:
+            index.add(part)
+        boots: dict[int, Row] = {}
+        for write in group:
+            rows.merge(write.rows)
+            if write.boot:
+                acknowledged = write.acknowledged or boots.get(write.boot, {}).get("new_acknowledged", 0)
+                boots[write.boot] = {
+                    "key": write.boot,
+                    "new_acknowledged": acknowledged,
+                    "new_offset": write.clock_offset_ns,
+                    "now": time.time_ns(),
+                }
+        data = compress(encode(parts)) if parts else b""
+        with self._engine.begin() as connection:
+            for table, values in rows.tables():
+                statement = self._upserts.get(table.name)
+                if statement is None:
+                    statement = self._upserts[table.name] = upsert(table, self._engine.dialect.name)
+                connection.execute(statement, values)
+            if boots:
+                connection.execute(_BOOTS, list(boots.values()))
+            if parts:
+                connection.execute(
+                    insert(schema.segments),
+                    {
+                        "first_position": self._next,
+                        "events": index.events,
+                        "first_time_ns": index.first_time_ns,
+                        "last_time_ns": index.last_time_ns,
+                        "kinds": index.kinds,
+                        "level": 0,
+                        "data": data,
+                    },
+                )
+                connection.execute(
+                    insert(schema.segment_agents),
+                    [{"agent_id": a, "first_position": self._next, "boot": b} for a, b in sorted(index.agents)],
+                )
+        return index.events
+
+    def _tell(self, group: list[Write], first: int) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._finish, group, first)
+
+    def _finish(self, group: list[Write], first: int) -> None:
+        with self._wake:
+            self._pending -= sum(len(write.events) for write in group)
+            if self._pending < self._settings.pending_events:
+                self._room.set()
+        for write in group:
+            position = first
+            first += len(write.events)
+            self.head = first
+            if write.done is not None and not write.done.done():
+                write.done.set_result(position)
+            for listener in self.listeners:
+                listener(position, write)
+
+
+_BOOTS = (
+    update(schema.boots)
+    .where(schema.boots.c.id == bindparam("key"))
+    .values(
+        acknowledged=bindparam("new_acknowledged"),
+        clock_offset_ns=bindparam("new_offset"),
+        last_seen_ns=bindparam("now"),
+    )
+)
