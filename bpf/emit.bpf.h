@@ -8,6 +8,11 @@
 
 #include "tag.bpf.h"
 
+/* Hooks outside process context define it as 0: the current task is a stranger there, and 5.10 has no such helper in them. */
+#ifndef EMIT_TID
+#define EMIT_TID ((__u32)bpf_get_current_pid_tgid())
+#endif
+
 static __always_inline void loss_count(__u64 agent, __u32 event_class, __u32 reason)
 {
 	struct account key = { .agent = agent, .event_class = event_class, .reason = reason };
@@ -87,7 +92,7 @@ static __always_inline void header_fill(struct event_header *header, struct hook
 	header->agent = agent;
 	header->start_time = start_time;
 	header->pid = pid;
-	header->tid = (__u32)bpf_get_current_pid_tgid();
+	header->tid = EMIT_TID;
 	header->sequence = sequence_next();
 }
 
@@ -98,27 +103,27 @@ static __always_inline __u64 wakeup_flags(struct hook_config *cfg)
 }
 
 /* Reserve a zeroed-header record of TYPE, or NULL with the loss counted. CLASS and KIND are constants. */
-#define EMIT_RESERVE(TYPE, KIND, CLASS, AGENT, PID, START)                                            \
-	({                                                                                            \
-		struct hook_config *__cfg = config_get();                                                  \
-		struct TYPE *__record = 0;                                                            \
-		__u64 __now = bpf_ktime_get_boot_ns();                                                \
-		if (__cfg && !budget_take(__cfg, (AGENT), (CLASS), __now)) {                          \
-			loss_count((AGENT), (CLASS), LOSS_BUDGET);                                    \
-		} else if (__cfg) {                                                                   \
-			__record = bpf_ringbuf_reserve(&ring, sizeof(struct TYPE), 0);                \
-			if (__record)                                                                 \
+#define EMIT_RESERVE(TYPE, KIND, CLASS, AGENT, PID, START)                                                     \
+	({                                                                                                     \
+		struct hook_config *__cfg = config_get();                                                      \
+		struct TYPE *__record = 0;                                                                     \
+		__u64 __now = bpf_ktime_get_boot_ns();                                                         \
+		if (__cfg && !budget_take(__cfg, (AGENT), (CLASS), __now)) {                                   \
+			loss_count((AGENT), (CLASS), LOSS_BUDGET);                                             \
+		} else if (__cfg) {                                                                            \
+			__record = bpf_ringbuf_reserve(&ring, sizeof(struct TYPE), 0);                         \
+			if (__record)                                                                          \
 				header_fill(&__record->header, __cfg, (KIND), (AGENT), (PID), (START), __now); \
-			else                                                                          \
-				loss_count((AGENT), (CLASS), LOSS_RING_FULL);                         \
-		}                                                                                     \
-		__record;                                                                             \
+			else                                                                                   \
+				loss_count((AGENT), (CLASS), LOSS_RING_FULL);                                  \
+		}                                                                                              \
+		__record;                                                                                      \
 	})
 
-#define EMIT_SUBMIT(RECORD)                                                            \
-	({                                                                             \
-		struct hook_config *__cfg = config_get();                                   \
-		bpf_ringbuf_submit((RECORD), __cfg ? wakeup_flags(__cfg) : 0);         \
+#define EMIT_SUBMIT(RECORD)                                                    \
+	({                                                                     \
+		struct hook_config *__cfg = config_get();                      \
+		bpf_ringbuf_submit((RECORD), __cfg ? wakeup_flags(__cfg) : 0); \
 	})
 
 #endif

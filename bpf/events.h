@@ -20,6 +20,8 @@ enum limit {
 	LIMIT_PAYLOAD_RECORDS = 4, /* payload records each way of a flow */
 	LIMIT_PACKETS = 64,	   /* packet records of a flow before sampling */
 	LIMIT_UNIX_PATH = 108,
+	LIMIT_DESTINATIONS = 4, /* UDP destinations that a socket remembers */
+	LIMIT_HEAD = 4,		/* first stream bytes each way that a socket remembers */
 	LIMIT_COMM = 16,
 	LIMIT_STDIO = 3,
 };
@@ -74,11 +76,11 @@ enum tag_flag {
 };
 
 enum agent_flag {
-	AGENT_CONDEMNED = 1 << 0,   /* its tasks die at fork and exec */
-	AGENT_ISOLATED = 1 << 1,    /* its sockets are refused and dropped */
-	AGENT_STRANGER = 1 << 2,    /* an untagged process was moved into its cgroup: no cgroup.kill */
-	AGENT_OWN_CGROUP = 1 << 3,  /* has a cgroup of its own */
-	AGENT_LEAVERS = 1 << 4,	    /* a tagged task left the cgroup: per-packet programs follow it */
+	AGENT_CONDEMNED = 1 << 0,    /* its tasks die at fork and exec */
+	AGENT_ISOLATED = 1 << 1,     /* its sockets are refused and dropped */
+	AGENT_STRANGER = 1 << 2,     /* an untagged process was moved into its cgroup: no cgroup.kill */
+	AGENT_OWN_CGROUP = 1 << 3,   /* has a cgroup of its own */
+	AGENT_LEAVERS = 1 << 4,	     /* a tagged task left the cgroup: per-packet programs follow it */
 	AGENT_TAG_PRESSURE = 1 << 5, /* condemned at the tag hash's high-water mark */
 };
 
@@ -125,6 +127,12 @@ struct agent_state {
 	__u32 tasks; /* tagged processes alive, kept by the hooks */
 };
 
+/* Bits of owner.flags beyond enum event_flag's 16. */
+enum owner_flag {
+	OWNER_IN_SYNCED = 1 << 16,  /* next_in is known */
+	OWNER_OUT_SYNCED = 1 << 17, /* next_out is known */
+};
+
 /* Socket-local owner: set at creation and connect, inherited by accepted sockets, outlives its maker's tag. */
 struct owner {
 	__u64 agent;
@@ -133,12 +141,21 @@ struct owner {
 	__u64 bytes_in;
 	__u64 bytes_out;
 	__u64 last_in_ns;
+	__u64 last_out_ns;
+	__u64 netns_cookie;
 	__u32 pid;
 	__u32 packets_in;
 	__u32 packets_out;
 	__u32 payloads_in;
 	__u32 payloads_out;
-	__u32 flags; /* enum event_flag: EVENT_SSH, EVENT_OUTBOUND */
+	__u32 flags;			/* enum event_flag: EVENT_SSH, EVENT_OUTBOUND; enum owner_flag */
+	__u32 next_in;			/* TCP sequence number after the last inbound payload byte */
+	__u32 next_out;			/* the same, outbound */
+	__u32 sends;			/* datagrams with a destination of their own */
+	__u32 sent[LIMIT_DESTINATIONS]; /* hashes of the last destinations */
+	__u8 head_in[LIMIT_HEAD];
+	__u8 head_out[LIMIT_HEAD];
+	__u32 padding;
 };
 
 /* Key of the loss and budget hashes. */

@@ -10,20 +10,20 @@
 #include "events.h"
 #include <bpf/bpf_helpers.h>
 
-#define MAP_HASH(NAME, KEY, VALUE, ENTRIES)          \
-	struct {                                     \
-		__uint(type, BPF_MAP_TYPE_HASH);     \
-		__uint(max_entries, ENTRIES);        \
-		__type(key, KEY);                    \
-		__type(value, VALUE);                \
+#define MAP_HASH(NAME, KEY, VALUE, ENTRIES)      \
+	struct {                                 \
+		__uint(type, BPF_MAP_TYPE_HASH); \
+		__uint(max_entries, ENTRIES);    \
+		__type(key, KEY);                \
+		__type(value, VALUE);            \
 	} NAME SEC(".maps")
 
-#define MAP_ARRAY(NAME, TYPE, VALUE, ENTRIES)        \
-	struct {                                     \
-		__uint(type, TYPE);                  \
-		__uint(max_entries, ENTRIES);        \
-		__type(key, __u32);                  \
-		__type(value, VALUE);                \
+#define MAP_ARRAY(NAME, TYPE, VALUE, ENTRIES) \
+	struct {                              \
+		__uint(type, TYPE);           \
+		__uint(max_entries, ENTRIES); \
+		__type(key, __u32);           \
+		__type(value, VALUE);         \
 	} NAME SEC(".maps")
 
 struct {
