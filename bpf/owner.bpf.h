@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Whose a socket is. The owner lives in the socket (sk_storage), so it outlives its maker's tag: a dying process's tag is gone
+ * before its sockets close, and TCP goes on after that.
+ *
+ * The first agent stays the owner. Inside one agent the process that connects takes the socket over from the one that made it,
+ * because the tunnel is held by whoever dialled.
+ */
+#ifndef RUBICON_OWNER_BPF_H
+#define RUBICON_OWNER_BPF_H
+
+#include "tag.bpf.h"
+
+/* Forget what was counted: a socket begins a new flow (connect, accept). Leaves whose it is. */
+static __always_inline void owner_restart(struct owner *owner, __u64 now)
+{
+	owner->opened_ns = now;
+	owner->bytes_in = 0;
+	owner->bytes_out = 0;
+	owner->last_in_ns = 0;
+	owner->last_out_ns = 0;
+	owner->packets_in = 0;
+	owner->packets_out = 0;
+	owner->payloads_in = 0;
+	owner->payloads_out = 0;
+	owner->flags = 0;
+	__builtin_memset(owner->head_in, 0, sizeof(owner->head_in));
+	__builtin_memset(owner->head_out, 0, sizeof(owner->head_out));
+}
+
+/* Make the current process, which TAG tags, the holder of a socket. */
+static __always_inline void owner_take(struct owner *owner, const struct tag *tag)
+{
+	owner->agent = tag->agent;
+	owner->start_time = tag->start_time;
+	owner->pid = bpf_get_current_pid_tgid() >> 32;
+}
+
+/*
+ * The owner of SK, set to the current process where there was none; NULL when there is no memory.
+ * SK is a hook's context or a socket that the verifier knows.
+ */
+#define OWNER_ENSURE(SK, TAG)                                                                              \
+	({                                                                                                 \
+		struct owner *__owner = bpf_sk_storage_get(&owners, (SK), 0, BPF_SK_STORAGE_GET_F_CREATE); \
+		if (__owner && !__owner->agent) {                                                          \
+			owner_take(__owner, (TAG));                                                        \
+			__owner->opened_ns = bpf_ktime_get_boot_ns();                                      \
+		}                                                                                          \
+		__owner;                                                                                   \
+	})
+
+#endif
