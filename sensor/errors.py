@@ -16,7 +16,8 @@ from typing import ClassVar
 
 
 class SensorError(Exception):
-    """Base of all; `reason` is a name of ErrorReason (error.proto) without its prefix, as the local socket and commands send it."""
+    """Base of all; `reason` is a name of ErrorReason (error.proto) without its prefix: what a refused caller is
+    told."""
 
     reason: ClassVar[str] = "INTERNAL"
 
@@ -24,8 +25,8 @@ class SensorError(Exception):
 class UndecodableRecord(SensorError):
     """A ring record is too short, has lengths that do not agree, or is of an unknown kind.
 
-    `agent` and `event_class` are the numbers of the record's header, 0 where the header itself could not be trusted: the loss
-    is counted for them.
+    `agent` and `event_class` are the numbers of the record's header, 0 where the header itself could not be trusted:
+    the loss is counted for them.
     """
 
     def __init__(self, message: str, agent: int = 0, event_class: int = 0) -> None:
@@ -50,3 +51,75 @@ class ProcessVanished(SensorError):
     """A process ended, or its pid was reused, while its facts were read."""
 
     reason = "PROCESS_NOT_FOUND"
+
+
+class Refused(SensorError):
+    """A request that is not done, for a reason that the caller can act on."""
+
+
+class PermissionRefused(Refused):
+    """The caller may not do this."""
+
+    reason = "PERMISSION_DENIED"
+
+
+class CallerIsAgent(Refused):
+    """The caller is itself an enrolled agent's process."""
+
+    reason = "CALLER_IS_AGENT"
+
+
+class AgentNotFound(Refused):
+    """No living agent has this id or name."""
+
+    reason = "AGENT_NOT_FOUND"
+
+
+class AgentNameTaken(Refused):
+    """A living agent has this name."""
+
+    reason = "AGENT_NAME_TAKEN"
+
+
+class ProcessNotFound(Refused):
+    """No such process, or its pid was reused."""
+
+    reason = "PROCESS_NOT_FOUND"
+
+
+class AlreadyEnrolled(Refused):
+    """The process or cgroup belongs to another agent: the first owner stays."""
+
+    reason = "ALREADY_ENROLLED"
+
+
+class CgroupNotFound(Refused):
+    """No such cgroup on the default (v2) hierarchy, or no such hierarchy."""
+
+    reason = "CGROUP_NOT_FOUND"
+
+
+class InvalidArgument(Refused):
+    """A field has a value that cannot be."""
+
+    reason = "INVALID_ARGUMENT"
+
+
+class TargetProtected(Refused):
+    """The target holds what must not be killed or enrolled by mistake."""
+
+    reason = "TARGET_PROTECTED"
+
+
+class Busy(Refused):
+    """Too many callers, or one that does not read its answers."""
+
+    reason = "DEADLINE"
+
+
+class StartFailed(SensorError):
+    """The sensor cannot start on this host as it is set up."""
+
+
+class AnotherSensor(StartFailed):
+    """A sensor of this instance is running."""

@@ -1,0 +1,1 @@
+"""What the sensor does to processes: enrol them as agents, and kill them. All of it blocks, so callers use a thread."""
