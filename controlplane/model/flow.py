@@ -59,6 +59,10 @@ class Flow:
     bytes_sent: int = 0
     """Payload bytes that left the agent: as TCP counted them once it is closed, until then what packets showed."""
     bytes_received: int = 0
+    owner_ns: int = 0
+    """Kernel time at which `process` was the owner; likewise for the two addresses."""
+    source_ns: int = 0
+    destination_ns: int = 0
     counted: bool = False
     """The byte counts come from the close record."""
     ssh_outbound: bytes = b""

@@ -76,13 +76,16 @@ class Process:
     started_wall_ns: int
     parent: ProcessKey | None = None
     maker: ProcessKey | None = None
+    parent_ns: int = 0
+    """Kernel time at which `parent` was true."""
     up: ProcessKey | None = None
-    """Nearest ancestor inside the agent that is still in memory: parent, or maker when the parent is outside."""
+    """Who stands in for parent and maker after both have left memory."""
     forked_ns: int = 0
     """Kernel time of the fork record; 0 while none was seen (enrolled, or its fork was lost or is late)."""
     namespace_pid: int = 0
     inherited: Image | None = None
-    """Image at fork, fixed when the maker leaves memory; None while it is looked up there."""
+    """What it ran before its first recorded exec, as /proc showed it or fixed when the maker left memory; None while
+    that is looked up at the maker."""
     images: list[Image] = field(default_factory=list)
     """Execs, oldest first, bounded: the newest are kept."""
     execs: int = 0
