@@ -173,7 +173,7 @@ class EntityReader:
 
     def audit(self, limit: int = 100) -> list[Any]:
         """Audited calls, newest first (time_ns, identity, method, target, outcome)."""
-        return self._all(select(schema.audit).order_by(schema.audit.c.id.desc()).limit(limit))
+        return self._all(select(schema.audit).order_by(schema.audit.c.time_ns.desc()).limit(limit))
 
     def count(self, table: Table) -> int:
         """How many rows a table has."""

@@ -115,13 +115,13 @@ responses = Table(
 audit = Table(
     "audit",
     metadata,
-    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("id", String(16), primary_key=True),
     Column("time_ns", BigInteger, nullable=False),
     Column("identity", String(512), nullable=False),
     Column("method", String(128), nullable=False),
     Column("target", Text, nullable=False),
     Column("outcome", String(64), nullable=False),
-    Index("audit_time", "time_ns"),
+    Index("audit_time", "time_ns", "id"),
 )
 
 segments = Table(

@@ -38,7 +38,7 @@ def upgrade() -> None:
     op.create_index("alerts_time", "alerts", ["time_ns", "id"], unique=False)
     op.create_table(
         "audit",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("id", sa.String(length=16), nullable=False),
         sa.Column("time_ns", sa.BigInteger(), nullable=False),
         sa.Column("identity", sa.String(length=512), nullable=False),
         sa.Column("method", sa.String(length=128), nullable=False),
@@ -46,7 +46,7 @@ def upgrade() -> None:
         sa.Column("outcome", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("audit_time", "audit", ["time_ns"], unique=False)
+    op.create_index("audit_time", "audit", ["time_ns", "id"], unique=False)
     op.create_table(
         "flows",
         sa.Column("boot", sa.Integer(), nullable=False),

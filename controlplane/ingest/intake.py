@@ -1,0 +1,128 @@
+"""A batch's way: through the pipeline in memory, then into the store, then to whom it concerns.
+
+The pipeline runs on the event loop, batch by batch in the order of arrival, and the store commits in the same order. So
+what the plane knows is always what a prefix of the stream says, and a batch is acknowledged only when its events and
+all that followed from them are durable in one transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol
+
+from controlplane import logs
+from controlplane.model import Agent, Alert, Flow, HostKey, Process, ResponseWanted
+from controlplane.store import convert, schema
+from controlplane.store.store import Store
+from controlplane.store.writer import Write
+from rubicon.v1 import event_pb2, sensor_service_pb2
+
+_log = logs.get("ingest")
+CHUNK = 1000
+"""Events that go through the pipeline without a break, so that calls and other streams get their turn (about 10 ms)."""
+
+
+class Changes(Protocol):
+    """What a run of events changed; see pipeline.py, which makes it."""
+
+    @property
+    def events(self) -> Sequence[event_pb2.Event]:
+        """Those that were new, in order."""
+
+    @property
+    def agents(self) -> Iterable[Agent]:
+        """New or changed."""
+
+    @property
+    def processes(self) -> Iterable[Process]:
+        """New or changed."""
+
+    @property
+    def flows(self) -> Iterable[Flow]:
+        """New or changed."""
+
+    @property
+    def alerts(self) -> Iterable[Alert]:
+        """New or changed."""
+
+    @property
+    def responses(self) -> Sequence[ResponseWanted]:
+        """What policy wants done, after this is durable."""
+
+    @property
+    def seen(self) -> Iterable[tuple[int, int, bytes]]:
+        """(epoch, CPU, state) of record sequences that moved."""
+
+
+Apply = Callable[[HostKey, Sequence[event_pb2.Event]], Changes]
+CarryOut = Callable[[HostKey, ResponseWanted], Awaitable[None]]
+
+
+class Intake:
+    """Takes batches of all streams."""
+
+    def __init__(self, store: Store, apply: Apply, carry_out: CarryOut) -> None:
+        """
+        Args:
+            apply: the pipeline: pure, in memory, on the loop.
+            carry_out: does a response; runs as a task of its own after its alert is durable.
+        """
+        self._store = store
+        self._apply = apply
+        self._carry_out = carry_out
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def take(self, number: int, host: HostKey, batch: sensor_service_pb2.Batch) -> asyncio.Future[int]:
+        """Bring a batch in; the future is done when it is durable (it never fails, but it can take long).
+
+        Args:
+            number: the boot's number in the store.
+
+        Raises:
+            StoreUnavailable: too much waits for the disk; nothing of the batch was taken, or a first part of it, which
+                counts as seen when the batch comes again.
+        """
+        events = batch.events
+        starts = range(0, len(events), CHUNK) or (0,)
+        for start in starts:
+            await self._store.writer.room()
+            part = events[start : start + CHUNK]
+            last = start + CHUNK >= len(events)
+            done = self._submit(number, host, part, batch.sequence if last else 0)
+            if not last:
+                await asyncio.sleep(0)
+        return done
+
+    def _submit(
+        self, number: int, host: HostKey, events: Sequence[event_pb2.Event], acknowledged: int
+    ) -> asyncio.Future[int]:
+        changes = self._apply(host, events)
+        write = Write(number, host.clock_offset_ns, acknowledged, changes.events)
+        rows = write.rows
+        for agent in changes.agents:
+            rows.put(schema.agents, convert.agent_row(agent, number))
+        for process in changes.processes:
+            rows.put(schema.processes, convert.process_row(process, number))
+        for flow in changes.flows:
+            rows.put(schema.flows, convert.flow_row(flow, number))
+        alerts = [convert.alert(alert) for alert in changes.alerts]
+        for alert in alerts:
+            rows.put(schema.alerts, convert.alert_row(alert))
+        write.alerts = alerts
+        for epoch, cpu, state in changes.seen:
+            rows.put(schema.seen, {"boot": number, "epoch": epoch, "cpu": cpu, "state": state})
+        done = self._store.writer.submit(write)
+        if changes.responses:
+            task = asyncio.create_task(self._respond(done, host, changes.responses), name="respond")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return done
+
+    async def _respond(self, done: asyncio.Future[int], host: HostKey, wanted: Sequence[ResponseWanted]) -> None:
+        await asyncio.shield(done)
+        for one in wanted:
+            try:
+                await self._carry_out(host, one)
+            except Exception:  # noqa: BLE001 - one response that fails must not stop the next one
+                _log.exception("response failed", agent=one.agent_id, response=one.id)

@@ -1,0 +1,154 @@
+"""The sensors that are connected now, and commands to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from controlplane.errors import CommandTimeout, InvalidArgument, SensorDuplicate, SensorUnreachable
+from controlplane.model import Boot
+from rubicon.v1 import coverage_pb2, ids, sensor_service_pb2
+
+HANDOVER = 3.0
+"""Seconds that a new stream of a host waits for the old one to end: a restarted sensor is faster than its predecessor's
+death is noticed."""
+
+
+@dataclass(slots=True, eq=False)
+class Sensor:
+    """One live stream. `process` is the sensor's (pid, start time) as attested."""
+
+    boot: Boot
+    process: tuple[int, int]
+    send: Callable[[sensor_service_pb2.ConnectResponse], None]
+    close: Callable[[], None]
+    """Ends the stream."""
+    coverage: coverage_pb2.Coverage
+    capabilities: frozenset[str] = frozenset()
+    version: str = ""
+    results: dict[str, asyncio.Future[sensor_service_pb2.CommandResult]] = field(default_factory=dict)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Sensors:
+    """Registry of live streams: one a host."""
+
+    def __init__(self) -> None:
+        self._live: dict[str, Sensor] = {}
+        self._coverage: dict[str, coverage_pb2.Coverage] = {}
+
+    async def add(self, sensor: Sensor) -> None:
+        """Take a stream in.
+
+        A stream of the very same sensor process takes the place of its old one (it reconnected). Another process waits
+        until the old stream has ended.
+
+        Raises:
+            SensorDuplicate: the old one lives on.
+        """
+        host = sensor.boot.host
+        old = self._live.get(host)
+        if old is not None:
+            if old.process == sensor.process:
+                old.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(old.ended.wait(), HANDOVER)
+        if host in self._live:
+            pid = self._live[host].process[0]
+            raise SensorDuplicate(f"another sensor of host {host} is connected (pid {pid})")
+        self._live[host] = sensor
+        self.cover(sensor, sensor.coverage)
+
+    def remove(self, sensor: Sensor) -> None:
+        """The stream has ended: whoever waits for a result learns it."""
+        if self._live.get(sensor.boot.host) is sensor:
+            del self._live[sensor.boot.host]
+        for waiting in sensor.results.values():
+            if not waiting.done():
+                waiting.set_exception(SensorUnreachable(f"the sensor of host {sensor.boot.host} went away"))
+        sensor.results.clear()
+        sensor.ended.set()
+
+    def cover(self, sensor: Sensor, coverage: coverage_pb2.Coverage) -> None:
+        """Note what the host sees now."""
+        kept = coverage_pb2.Coverage()
+        kept.CopyFrom(coverage)
+        kept.host = sensor.boot.host
+        sensor.coverage = kept
+        self._coverage[sensor.boot.host] = kept
+
+    def coverage(self, host: str = "") -> list[coverage_pb2.Coverage]:
+        """Coverage of every host seen since the start (or of one), with whether it is connected now."""
+        out = []
+        for name in sorted(self._coverage):
+            if host in ("", name):
+                one = coverage_pb2.Coverage()
+                one.CopyFrom(self._coverage[name])
+                one.connected = name in self._live
+                out.append(one)
+        return out
+
+    def boot(self, host: str) -> Boot | None:
+        """The boot of the connected host, None when it is not connected."""
+        sensor = self._live.get(host)
+        return sensor.boot if sensor else None
+
+    def pick(self, host: str) -> str:
+        """The host that a call means: the one given, or the only one.
+
+        Raises:
+            SensorUnreachable: it is not connected, or none is.
+            InvalidArgument: several are connected and none was named.
+        """
+        if host:
+            if host not in self._live:
+                raise SensorUnreachable(f"no sensor of host {host} is connected")
+            return host
+        if not self._live:
+            raise SensorUnreachable("no sensor is connected")
+        if len(self._live) > 1:
+            raise InvalidArgument(f"several hosts are connected: name one of {', '.join(sorted(self._live))}")
+        return next(iter(self._live))
+
+    async def command(
+        self, host: str, command: sensor_service_pb2.Command, timeout: float
+    ) -> sensor_service_pb2.CommandResult:
+        """Send a command down and wait for what became of it. An empty id is filled in.
+
+        Raises:
+            SensorUnreachable: no sensor of that host is connected, or it went away before it answered.
+            CommandTimeout: no answer within `timeout` seconds; it may still be carried out.
+            InvalidArgument: that sensor does not know such commands.
+        """
+        sensor = self._live.get(host)
+        if sensor is None:
+            raise SensorUnreachable(f"no sensor of host {host} is connected")
+        kind = command.WhichOneof("kind") or ""
+        if sensor.capabilities and kind not in sensor.capabilities:
+            raise InvalidArgument(f"the sensor of host {host} (version {sensor.version}) does not know {kind!r}")
+        if not command.id:
+            command.id = ids.new_id()
+        waiting: asyncio.Future[sensor_service_pb2.CommandResult] = asyncio.get_running_loop().create_future()
+        sensor.results[command.id] = waiting
+        sensor.send(sensor_service_pb2.ConnectResponse(command=command))
+        try:
+            return await asyncio.wait_for(waiting, timeout)
+        except TimeoutError:
+            raise CommandTimeout(f"the sensor of host {host} did not answer within {timeout:g} s") from None
+        finally:
+            sensor.results.pop(command.id, None)
+
+    def answer(self, sensor: Sensor, result: sensor_service_pb2.CommandResult) -> bool:
+        """A result came up; False when nobody waits for it (any more)."""
+        waiting = sensor.results.get(result.id)
+        if waiting is None or waiting.done():
+            return False
+        waiting.set_result(result)
+        return True
+
+    def close_all(self) -> None:
+        """End every stream."""
+        for sensor in list(self._live.values()):
+            sensor.close()
