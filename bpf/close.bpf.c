@@ -50,6 +50,8 @@ static __always_inline int listen(struct sock *sk)
 	if (!tag)
 		return 0;
 	owner = OWNER_ENSURE(sk, tag);
+	if (owner && !owner->netns_cookie)
+		owner->netns_cookie = sk->__sk_common.skc_net.net->net_cookie;
 	record =
 		EMIT_RESERVE(flow_event, EVENT_LISTEN, CLASS_FLOW, tag->agent, bpf_get_current_pid_tgid() >> 32, tag->start_time);
 	if (record) {
@@ -95,8 +97,11 @@ int BPF_PROG(close, struct sock *sk, int oldstate, int newstate)
 	if (!record)
 		return 0;
 	error = sk->sk_err;
+	record->header.tid = 0; /* current may be anybody: most ends come in softirq */
 	record->header.flags |= EVENT_BY_OWNER | (owner->flags & (EVENT_OUTBOUND | EVENT_SSH));
 	flow_from_sock(&record->flow, sk, owner->netns_cookie);
+	/* the port has been given back already (skc_num is 0), but not forgotten */
+	record->flow.source_port = bpf_ntohs(tcp->inet_conn.icsk_inet.inet_sport);
 	bytes_fill(record, tcp, oldstate);
 	record->duration_ns = record->header.time_ns > owner->opened_ns ? record->header.time_ns - owner->opened_ns : 0;
 	record->error = error;

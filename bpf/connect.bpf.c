@@ -45,7 +45,7 @@ static __always_inline int connect(struct bpf_sock_addr *ctx, bool v6)
 			      tag->start_time);
 	if (record) {
 		record->header.flags |= EVENT_OUTBOUND | (refused ? EVENT_REFUSED : 0);
-		flow_start(&record->flow, cookie, netns, ctx->family, ctx->type, ctx->protocol);
+		flow_start(&record->flow, cookie, netns, v6 ? AF_INET6 : AF_INET, ctx->type, ctx->protocol);
 		if (v6)
 			ADDRESS_FILL(record->flow.destination, ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
 				     ctx->user_ip6[3]);

@@ -55,8 +55,9 @@ static __always_inline int send(struct bpf_sock_addr *ctx, bool v6)
 	record = EMIT_RESERVE(flow_event, EVENT_SEND, CLASS_BULK, tag->agent, bpf_get_current_pid_tgid() >> 32, tag->start_time);
 	if (record) {
 		record->header.flags |= EVENT_OUTBOUND | (refused ? EVENT_REFUSED : 0);
-		flow_start(&record->flow, bpf_get_socket_cookie(ctx), bpf_get_netns_cookie(ctx), ctx->family, ctx->type,
-			   ctx->protocol);
+		/* the address's family: an IPv6 socket sends to a mapped address through sendmsg4 */
+		flow_start(&record->flow, bpf_get_socket_cookie(ctx), bpf_get_netns_cookie(ctx), v6 ? AF_INET6 : AF_INET,
+			   ctx->type, ctx->protocol);
 		if (v6)
 			ADDRESS_FILL(record->flow.destination, ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
 				     ctx->user_ip6[3]);
