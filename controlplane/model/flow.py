@@ -63,6 +63,8 @@ class Flow:
     """Kernel time at which `process` was the owner; likewise for the two addresses."""
     source_ns: int = 0
     destination_ns: int = 0
+    lingers: bool = False
+    """It waits to leave memory."""
     counted: bool = False
     """The byte counts come from the close record."""
     ssh_outbound: bytes = b""

@@ -132,7 +132,7 @@ class AgentTree:
         if process is not None:
             record = event.exit
             self.processes.exit(process, event.time_ns, offset_ns, record.status, record.signal, record.core_dumped)
-            changes.agents[self.agent.id] = self.agent
+            changes.agent_of[self.agent.id] = self.agent
         self._shared.sweep()
 
     def _join(self, event: event_pb2.Event, offset_ns: int, changes: Changes) -> None:
@@ -149,7 +149,7 @@ class AgentTree:
             process = self.processes.by_key.get(target)
         if process is not None:
             self.processes.cgroup(process, join.cgroup_id, event.time_ns)
-            changes.processes[target] = process
+            changes.process_of[target] = process
 
     def _process_snapshot(self, event: event_pb2.Event, offset_ns: int, changes: Changes) -> None:
         process = self._own(event, offset_ns, changes)
@@ -236,7 +236,7 @@ class AgentTree:
         if root is not None:
             agent.root = root
             self.processes.make(root, offset_ns, changes)
-        changes.agents[agent.id] = agent
+        changes.agent_of[agent.id] = agent
 
     def _finish(self, event: event_pb2.Event, offset_ns: int, changes: Changes) -> None:
         agent = self.agent
@@ -250,8 +250,8 @@ class AgentTree:
         agent.detached = reason == "finished"
         if not agent.detached:
             self.processes.finish(event.time_ns, offset_ns, changes)
-        changes.agents[agent.id] = agent
+        changes.agent_of[agent.id] = agent
 
     def _loss(self, event: event_pb2.Event, offset_ns: int, changes: Changes) -> None:
         self.agent.lost += event.loss.count
-        changes.agents[self.agent.id] = self.agent
+        changes.agent_of[self.agent.id] = self.agent

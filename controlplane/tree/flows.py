@@ -47,7 +47,7 @@ class Flows:
         flow = self.by_cookie.get(cookie)
         if flow is None:
             flow = self._open(cookie, time_ns, offset_ns, changes)
-        changes.flows[cookie] = flow
+        changes.flow_of[cookie] = flow
         if time_ns < flow.opened_ns:
             flow.opened_ns, flow.opened_wall_ns = time_ns, time_ns + offset_ns
         if time_ns > flow.last_ns:
@@ -75,7 +75,7 @@ class Flows:
         flow.state, flow.state_ns = state, time_ns
         if flow.closed:
             flow.closed_ns, flow.closed_wall_ns = time_ns, time_ns + offset_ns
-            self._shared.idle(self, flow.cookie, time_ns)
+            self._linger(flow)
         else:
             flow.closed_ns, flow.closed_wall_ns = 0, None
 
@@ -116,10 +116,10 @@ class Flows:
         if record.outbound:
             if total > flow.bytes_sent:
                 flow.bytes_sent = total
-                changes.flows[cookie] = flow
+                changes.flow_of[cookie] = flow
         elif total > flow.bytes_received:
             flow.bytes_received = total
-            changes.flows[cookie] = flow
+            changes.flow_of[cookie] = flow
         return flow
 
     def payload(self, event: event_pb2.Event, owner: ProcessKey | None, offset_ns: int, changes: Changes) -> None:
@@ -137,7 +137,7 @@ class Flows:
             flow.ssh_outbound = flow.ssh_outbound or banner
         else:
             flow.ssh_inbound = flow.ssh_inbound or banner
-        changes.flows[flow.cookie] = flow
+        changes.flow_of[flow.cookie] = flow
 
     def release(self, cookie: int, force: bool) -> bool:
         """A flow has lingered; True when it is not due and nothing else will report its end."""
@@ -146,6 +146,7 @@ class Flows:
             return False
         connected = flow.type == _STREAM and FlowState.LISTENING <= flow.state < FlowState.DENIED
         if connected:
+            flow.lingers = False
             return False
         if not force and flow.last_ns > self._shared.now_ns - self._shared.limits.flow_linger_ns:
             return True
@@ -163,12 +164,17 @@ class Flows:
         flow = Flow(self._shared.boot, cookie, agent.id, None, time_ns + offset_ns, time_ns)
         if cookie not in self._forgotten:
             agent.flows += 1
-            changes.agents[agent.id] = agent
+            changes.agent_of[agent.id] = agent
         if len(self.by_cookie) >= self._shared.limits.agent_flows:
             self._make_room()
         self.by_cookie[cookie] = flow
-        self._shared.idle(self, cookie, time_ns)
+        self._linger(flow)
         return flow
+
+    def _linger(self, flow: Flow) -> None:
+        if not flow.lingers:
+            flow.lingers = True
+            self._shared.idle(self, flow.cookie, flow.last_ns)
 
     def _own(self, flow: Flow, owner: ProcessKey) -> None:
         if flow.process is not None:

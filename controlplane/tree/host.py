@@ -39,7 +39,7 @@ class HostTree:
             return tree
         agent = Agent(agent_id, agent_id, self.shared.boot, started_wall_ns=time_ns + offset_ns)
         tree = self.agents[agent_id] = AgentTree(agent, self.shared, self._coverage)
-        changes.agents[agent_id] = agent
+        changes.agent_of[agent_id] = agent
         return tree
 
     def ended(self, agent_id: str) -> None:

@@ -40,7 +40,7 @@ class Processes:
         """The process, or a placeholder for one that nothing was heard of; None when it has ended and left memory."""
         process = self.by_key.get(key)
         if process is not None:
-            changes.processes[key] = process
+            changes.process_of[key] = process
             return process
         if key in self._shared.gone:
             return None
@@ -50,8 +50,8 @@ class Processes:
         agent.processes += 1
         agent.processes_total += 1
         process.container = container_of(agent.cgroup_path)
-        changes.processes[key] = process
-        changes.agents[agent.id] = agent
+        changes.process_of[key] = process
+        changes.agent_of[agent.id] = agent
         self._share_pid(process, offset_ns, changes)
         if agent.ended_ns and not agent.detached:
             self._imply_end(process, agent.ended_ns, offset_ns, changes)
@@ -117,7 +117,7 @@ class Processes:
             if not cgroup_id or process.cgroup_id == cgroup_id:
                 self._contain(process)
                 if process.container != before:
-                    changes.processes[process.key] = process
+                    changes.process_of[process.key] = process
 
     def exit(self, process: Process, time_ns: int, offset_ns: int, status: int, signal: int, core_dumped: bool) -> None:
         """The last thread ended."""
@@ -249,7 +249,7 @@ class Processes:
             image = process.images[-1] if process.images else self._image_at(process, process.forked_ns)
             if image is not process.image:
                 process.image = image
-                changes.processes[process.key] = process
+                changes.process_of[process.key] = process
             for key in self._below.get(process.key, ()):
                 child = self.by_key.get(key)
                 if child is not None and child.maker == process.key and child.forked_ns >= since_ns:
@@ -271,8 +271,8 @@ class Processes:
         if process.exited or (process.ended_ns and process.ended_ns <= time_ns):
             return
         self._end(process, time_ns, offset_ns)
-        changes.processes[process.key] = process
-        changes.agents[self.agent.id] = self.agent
+        changes.process_of[process.key] = process
+        changes.agent_of[self.agent.id] = self.agent
 
     def _share_pid(self, process: Process, offset_ns: int, changes: Changes) -> None:
         """Whoever had the pid before has ended."""

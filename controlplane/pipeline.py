@@ -1,0 +1,274 @@
+"""The one file that knows the order: records → tree and flows → detectors → alerts → policy → responses wanted.
+
+Pure, in memory, on one thread: no I/O, no clock but the events'. The same events give the same trees, alerts (with the
+same ids) and responses, so a restarted plane gets its state back by replaying what it has stored. A batch's Changes are
+to be made durable before it is acknowledged and before a wanted response is carried out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from controlplane import detectors, logs
+from controlplane.model import (
+    Agent,
+    AgentView,
+    Alert,
+    Boot,
+    Changes,
+    DetectorModule,
+    HostKey,
+    ProcessKey,
+    ResponseWanted,
+    Seen,
+)
+from controlplane.policy import Alerts, Policy
+from controlplane.policy.alerts import AlertLimits
+from controlplane.tree import AgentTree, HostTree, Limits
+from rubicon.v1 import agent_pb2, coverage_pb2, event_pb2, response_pb2
+
+_log = logs.get("pipeline")
+_KINDS = {f.message_type.full_name: f.name for f in event_pb2.Event.DESCRIPTOR.oneofs_by_name["kind"].fields}
+_ACTIONS = {response_pb2.ACTION_KILL: "kill"}
+
+
+@dataclass(slots=True, eq=False)
+class _Watch:
+    """One agent and what is watched about it."""
+
+    tree: AgentTree
+    alerts: Alerts
+    memories: dict[str, Any] = field(default_factory=dict)
+    """Detector id → its memory of this agent."""
+    response: str = ""
+    """Id of the response that stops the agent; empty when none was wanted or it failed."""
+    attempts: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Host:
+    """One boot of one host."""
+
+    tree: HostTree
+    seen: dict[tuple[int, int], Seen] = field(default_factory=dict)
+    watches: dict[str, _Watch] = field(default_factory=dict)
+
+
+class Pipeline:
+    """State of all hosts. Not for several threads."""
+
+    def __init__(
+        self,
+        modules: Sequence[DetectorModule] | None = None,
+        policy: Policy | None = None,
+        limits: Limits | None = None,
+        alert_limits: AlertLimits | None = None,
+    ) -> None:
+        """
+        Args:
+            modules: detectors, by default all that controlplane/detectors/ has.
+        """
+        self.modules = tuple(detectors.load() if modules is None else modules)
+        self.crashes: dict[str, int] = {}
+        """Detector id → events on which it crashed since the start."""
+        self._policy = policy or Policy()
+        self._limits = limits or Limits()
+        self._alert_limits = alert_limits or AlertLimits()
+        self._hosts: dict[Boot, _Host] = {}
+        self._where: dict[str, Boot] = {}
+        self._dispatch: dict[str, list[DetectorModule]] = {}
+        for module in self.modules:
+            for message in module.DETECTOR.reads:
+                self._dispatch.setdefault(_KINDS[message.DESCRIPTOR.full_name], []).append(module)
+
+    def apply(self, stream: HostKey, events: Sequence[event_pb2.Event]) -> Changes:
+        """Take a batch in, in ring order; records that were seen before are left out."""
+        host = self._host(stream.boot)
+        changes = Changes()
+        fresh = changes.events
+        for event in events:
+            record = event.record
+            cpu = (record.epoch, record.cpu)
+            seen = host.seen.get(cpu)
+            if seen is None:
+                seen = host.seen[cpu] = Seen()
+            if seen.add(record.sequence):
+                changes.seen_of[cpu] = seen
+                fresh.append(event)
+            else:
+                changes.duplicates += 1
+        self._run(host, stream, fresh, changes, None)
+        return changes
+
+    def restore(
+        self, stream: HostKey, events: Sequence[event_pb2.Event], known_alerts: Collection[str] = frozenset()
+    ) -> Changes:
+        """Take stored events of living agents in again after a restart, in stored order.
+
+        Args:
+            known_alerts: ids of stored alerts: their responses were wanted then, and are not wanted again.
+
+        Returns:
+            What changed; store the alerts among it that were not known, the rest is stored already.
+        """
+        changes = Changes()
+        self._run(self._host(stream.boot), stream, events, changes, known_alerts)
+        for alert in known_alerts:
+            changes.alert_of.pop(alert, None)
+        return changes
+
+    def remember(self, boot: Boot, seen: Iterable[tuple[int, int, bytes]]) -> None:
+        """Take over (epoch, CPU, state) of record sequences as they were stored.
+
+        Raises:
+            ValueError: a state is damaged.
+        """
+        self._host(boot).seen.update({(epoch, cpu): Seen.decode(state) for epoch, cpu, state in seen})
+
+    def cover(self, boot: Boot, coverage: coverage_pb2.Coverage) -> None:
+        """Take over what a host sees now; alerts carry what it does not."""
+        self._host(boot).tree.cover(coverage)
+
+    def agent(self, agent_id: str) -> Agent | None:
+        """The agent, while in memory."""
+        watch = self._watch_of(agent_id)
+        return watch.tree.agent if watch else None
+
+    def view(self, agent_id: str) -> AgentView | None:
+        """The agent's tree and flows, while in memory."""
+        watch = self._watch_of(agent_id)
+        return watch.tree if watch else None
+
+    def descendants(self, agent_id: str, key: ProcessKey) -> list[ProcessKey]:
+        """Living processes that a process made, and they made."""
+        watch = self._watch_of(agent_id)
+        return [p.key for p in watch.tree.descendants(key) if p.alive] if watch else []
+
+    def living(self, agent_id: str) -> list[ProcessKey]:
+        """The agent's living processes, oldest first."""
+        watch = self._watch_of(agent_id)
+        if watch is None:
+            return []
+        processes = watch.tree.processes.by_key.values()
+        return sorted((p.key for p in processes if p.alive), key=lambda key: (key.start_time_ns, key.pid))
+
+    def killed(self, agent_id: str, reason: str, wall_ns: int) -> Agent | None:
+        """A kill of the whole agent was verified; returns the agent to store, None when it has left memory."""
+        watch = self._watch_of(agent_id)
+        if watch is None:
+            return None
+        agent = watch.tree.agent
+        agent.state = agent_pb2.AGENT_STATE_KILLED
+        agent.reason = reason
+        if agent.ended_wall_ns is None:
+            agent.ended_wall_ns = wall_ns
+        return agent
+
+    def kill_failed(self, agent_id: str) -> None:
+        """A kill of the agent did not succeed: the next alert that asks for one gets one."""
+        watch = self._watch_of(agent_id)
+        if watch is not None:
+            watch.response = ""
+
+    def _host(self, boot: Boot) -> _Host:
+        host = self._hosts.get(boot)
+        if host is None:
+            host = self._hosts[boot] = _Host(HostTree(boot, self._limits))
+        return host
+
+    def _watch_of(self, agent_id: str) -> _Watch | None:
+        boot = self._where.get(agent_id)
+        return self._hosts[boot].watches.get(agent_id) if boot is not None else None
+
+    def _watch(self, host: _Host, event: event_pb2.Event, offset_ns: int, changes: Changes) -> _Watch | None:
+        tree = host.tree.agent(event.agent_id, event.time_ns, offset_ns, changes)
+        if tree is None:
+            return None
+        boot = host.tree.shared.boot
+        watch = host.watches[tree.id] = _Watch(tree, Alerts(tree.agent, boot, self._alert_limits))
+        self._where[tree.id] = boot
+        return watch
+
+    def _run(
+        self,
+        host: _Host,
+        stream: HostKey,
+        events: Iterable[event_pb2.Event],
+        changes: Changes,
+        known: Collection[str] | None,
+    ) -> None:
+        shared = host.tree.shared
+        watches = host.watches
+        dispatch = self._dispatch
+        offset_ns = stream.clock_offset_ns
+        for event in events:
+            time_ns = event.time_ns
+            if time_ns > shared.now_ns:
+                shared.now_ns = time_ns
+            watch = watches.get(event.agent_id) or self._watch(host, event, offset_ns, changes)
+            if watch is None:
+                continue
+            kind = event.WhichOneof("kind")
+            handler = watch.tree.handlers.get(kind or "")
+            if handler is not None:
+                handler(event, offset_ns, changes)
+            for module in dispatch.get(kind or "", ()):
+                self._detect(module, event, watch, offset_ns, changes, known)
+            if kind == "finish":
+                host.tree.ended(watch.tree.id)
+        for agent_id in host.tree.sweep():
+            del watches[agent_id]
+            self._where.pop(agent_id, None)
+
+    def _detect(
+        self,
+        module: DetectorModule,
+        event: event_pb2.Event,
+        watch: _Watch,
+        offset_ns: int,
+        changes: Changes,
+        known: Collection[str] | None,
+    ) -> None:
+        detector = module.DETECTOR
+        tree = watch.tree
+        memory = watch.memories.get(detector.id)
+        try:
+            if memory is None:
+                memory = watch.memories[detector.id] = module.Memory()
+            for finding in module.detect(event, tree, memory):
+                alert, louder = watch.alerts.take(detector, finding, tree, event.time_ns, offset_ns)
+                changes.alert_of[alert.id] = alert
+                changes.agent_of[tree.id] = tree.agent
+                if louder:
+                    self._answer(watch, alert, changes, known)
+        except Exception:  # noqa: BLE001 - a defect in one detector must not stop the others
+            count = self.crashes[detector.id] = self.crashes.get(detector.id, 0) + 1
+            tree.agent.detector_crashes += 1
+            if count & (count - 1) == 0:
+                _log.exception("detector crashed", detector=detector.id, agent=tree.id, times=count)
+
+    def _answer(self, watch: _Watch, alert: Alert, changes: Changes, known: Collection[str] | None) -> None:
+        """Ask policy what to do about an alert, and note it."""
+        agent = watch.tree.agent
+        verdict = self._policy.decide(agent, alert)
+        if verdict is None:
+            return
+        action = _ACTIONS[verdict.action]
+        if not verdict.enforce:
+            alert.response = f"none (would {action})"
+            return
+        if agent.ended:
+            return
+        stored = known is not None and alert.id in known
+        if not watch.response:
+            watch.attempts += 1
+            parts = f"{action}\0{alert.id}\0{watch.attempts}"
+            watch.response = hashlib.blake2b(parts.encode(), digest_size=8).hexdigest()
+            if not stored:
+                changes.responses.append(
+                    ResponseWanted(watch.response, verdict.action, agent.id, alert.id, verdict.reason)
+                )
+        alert.response, alert.response_id = action, watch.response

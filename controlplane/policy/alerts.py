@@ -1,0 +1,147 @@
+"""From findings to alerts: the same finding is the same alert, for ever and after every replay."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from controlplane.model import (
+    Agent,
+    AgentView,
+    Alert,
+    AlertFlow,
+    Boot,
+    Detector,
+    Evidence,
+    Finding,
+    Process,
+    ProcessKey,
+)
+from controlplane.model.flow import address_text
+
+
+@dataclass(frozen=True, slots=True)
+class AlertLimits:
+    """What one agent may have in memory; what is beyond is counted, never dropped in silence."""
+
+    alerts: int = 200
+    """Alerts of one detector. Further findings are repeats of one last alert, whose key is `MORE`."""
+    evidence: int = 64
+    """Items of evidence of one alert; beyond it they are counted."""
+
+
+MORE = "\0more"
+
+
+class Raised(NamedTuple):
+    """What a finding did."""
+
+    alert: Alert
+    louder: bool
+    """It is new, or its severity rose: policy decides (again)."""
+
+
+def alert_id(boot: Boot, agent_id: str, detector_id: str, key: str) -> str:
+    """16 hex digits, the same for the same finding."""
+    parts = "\0".join((boot.host, boot.boot_id, agent_id, detector_id, key))
+    return hashlib.blake2b(parts.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+class Alerts:
+    """The alerts of one agent."""
+
+    def __init__(self, agent: Agent, boot: Boot, limits: AlertLimits) -> None:
+        self._agent = agent
+        self._boot = boot
+        self._limits = limits
+        self._alerts: dict[tuple[str, str], Alert] = {}
+        self._counts: dict[str, int] = {}
+
+    def take(self, detector: Detector, finding: Finding, view: AgentView, time_ns: int, offset_ns: int) -> Raised:
+        """Bring a finding in.
+
+        Args:
+            time_ns: kernel time of the event that the detector was looking at.
+            offset_ns: wall clock minus kernel time.
+        """
+        key = finding.key
+        alert = self._alerts.get((detector.id, key))
+        if alert is None:
+            count = self._counts.get(detector.id, 0)
+            if count >= self._limits.alerts:
+                self._agent.findings_folded += 1
+                key = MORE
+                alert = self._alerts.get((detector.id, key))
+        if alert is not None:
+            return self._again(alert, finding, view, time_ns, offset_ns)
+        self._counts[detector.id] = self._counts.get(detector.id, 0) + 1
+        alert = Alert(
+            id=alert_id(self._boot, self._agent.id, detector.id, key),
+            boot=self._boot,
+            time_ns=time_ns,
+            wall_ns=time_ns + offset_ns,
+            agent_id=self._agent.id,
+            agent_name=self._agent.name,
+            detector=detector.id,
+            title=finding.title if key != MORE else f"{finding.title} (and more of detector {detector.id})",
+            severity=finding.severity,
+            techniques=finding.techniques,
+            process=None,
+            coverage=view.coverage_missing(),
+        )
+        self._alerts[detector.id, key] = alert
+        self._describe(alert, finding, view, offset_ns)
+        self._add_evidence(alert, finding, offset_ns)
+        self._agent.alerts += 1
+        return Raised(alert, True)
+
+    def _again(self, alert: Alert, finding: Finding, view: AgentView, time_ns: int, offset_ns: int) -> Raised:
+        news = self._add_evidence(alert, finding, offset_ns)
+        louder = finding.severity > alert.severity
+        if louder:
+            alert.severity = finding.severity
+            alert.title = finding.title
+            alert.time_ns, alert.wall_ns = time_ns, time_ns + offset_ns
+        elif not news:
+            alert.repeats += 1
+        if louder or news:
+            alert.techniques = tuple(dict.fromkeys((*alert.techniques, *finding.techniques)))
+            self._describe(alert, finding, view, offset_ns)
+        return Raised(alert, louder)
+
+    def _add_evidence(self, alert: Alert, finding: Finding, offset_ns: int) -> bool:
+        """Merge; True when something was new. The same words from another record are a repeat, no evidence."""
+        known = {(item.kind, item.text) for item in alert.evidence}
+        news = False
+        for item in finding.evidence:
+            if (item.kind, item.text) in known:
+                continue
+            if len(alert.evidence) >= self._limits.evidence:
+                alert.evidence_left_out += 1
+                continue
+            known.add((item.kind, item.text))
+            wall_ns = item.time_ns + offset_ns
+            alert.evidence.append(Evidence(item.kind, item.text, wall_ns, item.record, dict(item.fields)))
+            news = True
+        if news:
+            alert.evidence.sort(key=lambda item: item.wall_ns)
+        return news
+
+    def _describe(self, alert: Alert, finding: Finding, view: AgentView, offset_ns: int) -> None:
+        """Fill in process, ancestors and flow as they are known by now."""
+        process = view.process(finding.process)
+        if process is not None:
+            alert.process = copy.copy(process)
+            alert.ancestors = [copy.copy(ancestor) for ancestor in view.ancestors(finding.process)]
+        elif alert.process is None:
+            alert.process = self._unknown(finding.process, offset_ns)
+        flow = view.flow(finding.flow) if finding.flow is not None else None
+        if flow is not None:
+            source = address_text(flow.source, flow.source_port)
+            destination = address_text(flow.destination, flow.destination_port)
+            alert.flow = AlertFlow(flow.protocol_name, source, destination, flow.cookie)
+
+    def _unknown(self, key: ProcessKey, offset_ns: int) -> Process:
+        return Process(self._boot, key, self._agent.id, key.start_time_ns + offset_ns)
