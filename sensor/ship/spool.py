@@ -1,0 +1,330 @@
+"""Batches on disk until the plane has made them durable.
+
+Append-only segment files; a batch is synced before `append` returns, and only then may the ring be advanced. At its cap
+the spool drops the *oldest* segment and reports exactly what went: what an agent does now can still be stopped, what it
+did before the disk filled cannot. The report, the mark up to where was dropped, and the counters that the collector
+keeps are written in one entry, so a crash at any point neither repeats nor forgets a loss.
+
+Dropping leaves a gap in the batch sequence. A batch that was sent but not yet acknowledged counts as lost when it is
+dropped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from struct import Struct
+from typing import NamedTuple
+
+import structlog
+
+from rubicon.v1 import event_pb2, sensor_service_pb2
+from sensor.errors import SpoolError, SpoolFull, SpoolLocked
+from sensor.ship import batch as batches
+from sensor.ship.reader import SpoolReader
+from sensor.ship.segment import ENTRY_HEADER, Entry, Segment, encode, sync_directory
+
+CAP_BYTES = 256 << 20
+SEGMENT_BYTES = 4 << 20
+_NOTE = Struct("<Q")
+_log = structlog.get_logger(part="spool")
+
+
+class SpoolStatus(NamedTuple):
+    """What waits: batches and bytes on disk, the oldest and newest sequence, records dropped since this sensor
+    started."""
+
+    batches: int
+    bytes: int
+    first_sequence: int
+    last_sequence: int
+    dropped: int
+
+
+class Spool:
+    """The spool of one boot of one host. `append` is called by one thread at a time; everything else from any
+    thread."""
+
+    def __init__(
+        self,
+        directory: Path,
+        stamp: Callable[[event_pb2.Event], None],
+        cap_bytes: int = CAP_BYTES,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        """Open, or make, the spool in a folder and cut what a crash left half written.
+
+        Args:
+            directory: its folder, made 0700 when absent.
+            stamp: gives an event of the sensor's own making its record id and time.
+            cap_bytes: all segments together stay below this.
+            segment_bytes: a segment is closed above this; never more than an eighth of the cap.
+
+        Raises:
+            SpoolLocked: another sensor has it open.
+            SpoolError: the folder cannot be used.
+        """
+        self._directory = directory
+        self._stamp = stamp
+        self._cap = cap_bytes
+        self._segment_bytes = min(segment_bytes, max(cap_bytes // 8, 4096))
+        self._lock = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []
+        self._segments: list[Segment] = []
+        self._fd = -1
+        self._ledger = b""
+        self._dropped_through = 0
+        self._dropped = 0
+        self._acknowledged = 0
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock_fd = os.open(directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise SpoolError(
+                f"cannot use the spool folder {directory}: {error.strerror}; make it writable for root"
+            ) from error
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock_fd)
+            raise SpoolLocked(f"another sensor uses the spool {directory}: stop it first ('rubicon down')") from None
+        # A fresh spool counts from the clock in microseconds, so its numbers never repeat those of a spool that was
+        # deleted.
+        self._next = self._recover() or time.time_ns() // 1000
+
+    # -- what an earlier sensor left ---------------------------------------------------------------------------------
+
+    def _recover(self) -> int:
+        """Take over the segments on disk; the next sequence, or 0 when there is nothing to go by."""
+        following = 0
+        for path in sorted(self._directory.glob("*.segment")):
+            try:
+                segment, notes, damaged = Segment.recover(path)
+            except (SpoolError, OSError) as error:
+                _log.warning("spool_segment_unreadable", path=str(path), error=str(error), action="set aside")
+                following = max(following, int(path.stem) if path.stem.isdigit() else 0)
+                path.rename(path.with_suffix(".damaged"))
+                continue
+            if damaged:
+                _log.warning("spool_tail_cut", path=str(path), bytes=damaged, last_sequence=segment.last)
+                os.truncate(path, segment.end)
+            for note in notes:
+                (self._dropped_through,) = _NOTE.unpack_from(note)
+                self._ledger = note[_NOTE.size :]
+            following = max(following, segment.last + 1)
+            self._segments.append(segment)
+        for segment in [s for s in self._segments if s.batches and s.last <= self._dropped_through]:
+            self._segments.remove(segment)
+            segment.path.unlink(missing_ok=True)
+        return following
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    @property
+    def ledger(self) -> bytes:
+        """The ledger that was last appended, also by an earlier sensor; empty when there is none."""
+        return self._ledger
+
+    def append(self, batch: sensor_service_pb2.Batch, ledger: bytes = b"") -> int:
+        """Make a batch durable, with the caller's ledger in the same entry when one is given; sets and returns its
+        sequence.
+
+        Raises:
+            SpoolFull: the disk refused; nothing was accepted and the same batch may be offered again.
+        """
+        note = _NOTE.pack(self._dropped_through) + ledger if ledger else b""
+        try:
+            doomed = self._make_room(batch.ByteSize() + len(note) + ENTRY_HEADER.size + 16)
+            entries: list[Entry] = []
+            sequence = self._next
+            if doomed:
+                report, dropped_through, count = self._drop_report(doomed, sequence)
+                note = _NOTE.pack(dropped_through) + (ledger or self._ledger)
+                entries.append(Entry(sequence, note, report))
+                sequence += 1
+            batch.sequence = sequence
+            entries.append(Entry(sequence, note if not doomed else b"", batch.SerializeToString()))
+            self._write(entries)
+        except OSError as error:
+            raise SpoolFull(
+                f"the spool cannot be written ({error.strerror}): free space on the disk of {self._directory}"
+            ) from error
+        self._next = sequence + 1
+        if ledger:
+            self._ledger = ledger
+        if doomed:
+            self._dropped_through = dropped_through
+            self._dropped += count
+            self._forget(doomed)
+        for listener in self._listeners:
+            listener()
+        return sequence
+
+    def _write(self, entries: list[Entry]) -> None:
+        data = b"".join(encode(entry) for entry in entries)
+        active = self._segments[-1] if self._segments and self._fd >= 0 else None
+        if active is None or (active.batches and active.end + len(data) > self._segment_bytes):
+            active = self._rotate()
+        try:
+            written = os.pwrite(self._fd, data, active.end)
+            if written != len(data):
+                raise OSError(28, os.strerror(28))
+            os.fdatasync(self._fd)
+        except OSError:
+            # After a failed sync the kernel may have dropped the pages: the next batch starts a new file.
+            self._abandon(active)
+            raise
+        with self._lock:
+            for entry in entries:
+                active.add(entry)
+            active.end += len(data)
+
+    def _rotate(self) -> Segment:
+        segment, fd = Segment.create(self._directory, self._next)
+        if self._ledger or self._dropped_through:
+            data = encode(Entry(0, _NOTE.pack(self._dropped_through) + self._ledger, b""))
+            try:
+                if os.pwrite(fd, data, segment.end) != len(data):
+                    raise OSError(28, os.strerror(28))
+            except OSError:
+                os.close(fd)
+                segment.path.unlink(missing_ok=True)
+                raise
+            segment.end += len(data)
+        if self._fd >= 0:
+            os.close(self._fd)
+        with self._lock:
+            self._segments = [s for s in self._segments if s.path != segment.path]
+            self._segments.append(segment)
+            self._fd = fd
+        return segment
+
+    def _abandon(self, segment: Segment) -> None:
+        os.ftruncate(self._fd, segment.end)
+        os.close(self._fd)
+        self._fd = -1
+        if not segment.batches:
+            with self._lock:
+                self._segments.remove(segment)
+            segment.path.unlink(missing_ok=True)
+
+    # -- the cap -----------------------------------------------------------------------------------------------------
+
+    def _make_room(self, size: int) -> list[Segment]:
+        """The oldest segments that must go so that `size` more bytes stay below the cap."""
+        with self._lock:
+            total = sum(s.end for s in self._segments) + size
+            doomed: list[Segment] = []
+            for segment in self._segments:
+                if total <= self._cap:
+                    break
+                doomed.append(segment)
+                total -= segment.end
+        if doomed and doomed[-1] is self._segments[-1] and self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        return [s for s in doomed if s.batches]
+
+    def _drop_report(self, doomed: list[Segment], sequence: int) -> tuple[bytes, int, int]:
+        """A batch that says what these segments lose and carries over what must not be lost; up to where; how many
+        records."""
+        data: list[bytes] = []
+        for segment in doomed:
+            fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                held = [e for e, _ in segment.entries(fd, segment.end) if e.batch and e.sequence > self._acknowledged]
+            finally:
+                os.close(fd)
+            data.extend(entry.batch for entry in held)
+        lost, kept = batches.split_dropped(data)
+        report = sensor_service_pb2.Batch(sequence=sequence, events=kept)
+        if sum(event.ByteSize() for event in kept) > self._segment_bytes // 2:
+            # Carrying over must not itself fill the spool: then they count as lost like the rest.
+            del report.events[:]
+            for event in kept:
+                lost[event.agent_id, event_pb2.EVENT_CLASS_PROCESS] += 1
+        for event in batches.loss_events(lost):
+            self._stamp(event)
+            report.events.append(event)
+        count = sum(lost.values())
+        _log.warning(
+            "spool_dropped_oldest",
+            records=count,
+            batches=len(data),
+            through_sequence=doomed[-1].last,
+            cap_bytes=self._cap,
+            action="bring the plane back, or raise the spool's cap",
+        )
+        return report.SerializeToString(), doomed[-1].last, count
+
+    def _forget(self, gone: list[Segment]) -> None:
+        with self._lock:
+            self._segments = [s for s in self._segments if s not in gone]
+        for segment in gone:
+            segment.path.unlink(missing_ok=True)
+
+    # -- reading and acknowledging -----------------------------------------------------------------------------------
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Call this after every durable batch, in the thread that appended it."""
+        self._listeners.append(listener)
+
+    def reader(self, after: int = 0) -> SpoolReader:
+        """A cursor over the durable batches with a higher sequence than `after`."""
+        return SpoolReader(self.segment_with, after)
+
+    def segment_with(self, sequence: int) -> Segment | None:
+        """The first segment that holds this sequence or a later one."""
+        with self._lock:
+            for segment in self._segments:
+                if segment.batches and segment.last >= sequence:
+                    return segment
+        return None
+
+    def ack(self, sequence: int) -> None:
+        """The plane has everything up to this sequence: segments that hold nothing later are deleted."""
+        with self._lock:
+            self._acknowledged = max(self._acknowledged, min(sequence, self._next - 1))
+            active = self._segments[-1] if self._fd >= 0 else None
+            gone = [s for s in self._segments if s is not active and s.last <= self._acknowledged]
+        if gone:
+            self._forget(gone)
+
+    @property
+    def acknowledged(self) -> int:
+        """Highest sequence that the plane has acknowledged to this sensor, 0 for none."""
+        return self._acknowledged
+
+    @property
+    def last_sequence(self) -> int:
+        """Highest sequence that was appended; one less than the next."""
+        return self._next - 1
+
+    @property
+    def first_sequence(self) -> int:
+        """Sequence of the oldest batch that still waits; the next one's when none does."""
+        with self._lock:
+            for segment in self._segments:
+                if segment.batches and segment.last > self._acknowledged:
+                    return max(segment.first, self._acknowledged + 1)
+        return self._next
+
+    def status(self) -> SpoolStatus:
+        """Figures for `rubicon doctor` and the local socket."""
+        first = self.first_sequence
+        with self._lock:
+            waiting = self._next - first
+            size = sum(s.end for s in self._segments)
+        return SpoolStatus(waiting, size, first, self._next - 1, self._dropped)
+
+    def close(self) -> None:
+        """Let go of the files; what waits stays on disk."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        os.close(self._lock_fd)
+        sync_directory(self._directory)
