@@ -31,8 +31,12 @@ from controlplane.tree import AgentTree, HostTree, Limits
 from rubicon.v1 import agent_pb2, coverage_pb2, event_pb2, response_pb2
 
 _log = logs.get("pipeline")
-_KINDS = {f.message_type.full_name: f.name for f in event_pb2.Event.DESCRIPTOR.oneofs_by_name["kind"].fields}
-_ACTIONS = {response_pb2.ACTION_KILL: "kill"}
+_KINDS = {
+    f.message_type.full_name: f.name
+    for f in event_pb2.Event.DESCRIPTOR.oneofs_by_name["kind"].fields
+    if f.message_type is not None
+}
+_ACTIONS: dict[int, str] = {response_pb2.ACTION_KILL: "kill"}
 
 
 @dataclass(slots=True, eq=False)
@@ -173,6 +177,18 @@ class Pipeline:
         if watch is not None:
             watch.response = ""
 
+    def facts(self) -> list[coverage_pb2.CoverageFact]:
+        """What detectors could not look at because they crashed, to be listed with a host's coverage."""
+        return [
+            coverage_pb2.CoverageFact(
+                fact=f"detector {name}",
+                mechanism="plane",
+                state=coverage_pb2.COVERAGE_STATE_PARTIAL,
+                missing=f"crashed on {count} events since the plane started: see its log (`rubicon logs`)",
+            )
+            for name, count in sorted(self.crashes.items())
+        ]
+
     def _host(self, boot: Boot) -> _Host:
         host = self._hosts.get(boot)
         if host is None:
@@ -219,9 +235,19 @@ class Pipeline:
                 self._detect(module, event, watch, offset_ns, changes, known)
             if kind == "finish":
                 host.tree.ended(watch.tree.id)
+            elif kind == "enrol":
+                self._enrolled(watch, changes, known)
         for agent_id in host.tree.sweep():
             del watches[agent_id]
             self._where.pop(agent_id, None)
+
+    def _enrolled(self, watch: _Watch, changes: Changes, known: Collection[str] | None) -> None:
+        """The agent's name and what to do about its alerts are known now; some may have come before."""
+        for alert in watch.alerts:
+            alert.agent_name = watch.tree.name
+            changes.alert_of[alert.id] = alert
+            if not alert.response_id:
+                self._answer(watch, alert, changes, known)
 
     def _detect(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,6 +59,9 @@ class Alerts:
         self._limits = limits
         self._alerts: dict[tuple[str, str], Alert] = {}
         self._counts: dict[str, int] = {}
+
+    def __iter__(self) -> Iterator[Alert]:
+        return iter(self._alerts.values())
 
     def take(self, detector: Detector, finding: Finding, view: AgentView, time_ns: int, offset_ns: int) -> Raised:
         """Bring a finding in.

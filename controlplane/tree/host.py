@@ -45,7 +45,6 @@ class HostTree:
     def ended(self, agent_id: str) -> None:
         """The agent has finished: it may leave after a while."""
         self._ended[agent_id] = self.shared.now_ns
-        self.sweep()
 
     def sweep(self) -> list[str]:
         """Let go of agents that have ended long enough ago; returns their ids."""
