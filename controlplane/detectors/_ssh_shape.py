@@ -1,0 +1,113 @@
+"""The size pattern of a request for a remote forward, right after authentication.
+
+What is looked for, and nothing else, so that sizes never raise a false alarm by themselves:
+
+* USERAUTH_SUCCESS: the first inbound packet that is exactly 16 bytes smaller than an earlier inbound one
+  (SERVICE_ACCEPT; true for every mode in MODES) and is a size that a one-byte payload can have. Its size is m.
+* The client's first packet after it can be a tcpip-forward request (RFC 4254 7.1: 27 bytes and a bind address of at
+  most 16), and then either
+  (a) within 0.1 s and with no small answer in between, the client writes the opening of a session,
+      `no-more-sessions`, or both, in exactly their sizes: OpenSSH flushes each forward request on its own, and
+      without one these come first; or
+  (b) the server's first small answer has exactly m bytes: REQUEST_SUCCESS or REQUEST_FAILURE. Opening a channel is
+      answered by m + 16 or more, `no-more-sessions` not at all, and a keepalive comes no sooner than its interval.
+"""
+
+from __future__ import annotations
+
+from controlplane.detectors._ssh_wire import LEAST_SIZES, Mode, modes_of
+
+ACCEPT_ABOVE_LEAST = 16
+FORWARD = (27, 27 + 16)
+SESSION = 24
+NO_MORE_SESSIONS = 34
+_TOGETHER_NS = 100_000_000
+_AT_ONCE_NS = 500_000_000
+_MANY_INBOUND = 64
+
+
+class Shape:
+    """Fed with every packet of one client's connection in order; says once that the pattern is complete."""
+
+    __slots__ = ("_earlier", "_first_ns", "_leading", "_sent", "decided", "least", "modes", "success_ns")
+
+    def __init__(self) -> None:
+        self._earlier: set[int] = set()
+        self._sent = False
+        self._leading: list[int] = []
+        self._first_ns = 0
+        self.least = 0
+        """m, or 0 while it is not known."""
+        self.success_ns = 0
+        self.modes: tuple[Mode, ...] = ()
+        self.decided = False
+
+    def packet(self, time_ns: int, outbound: bool, length: int) -> str:
+        """Takes one packet (kernel time, direction, payload bytes); the pattern in words when this one completes it,
+        else empty."""
+        if self.decided:
+            return ""
+        if not self.least:
+            self._authentication(time_ns, outbound, length)
+            return ""
+        return self._outbound(time_ns, length) if outbound else self._inbound(length)
+
+    def _authentication(self, time_ns: int, outbound: bool, length: int) -> None:
+        if outbound:
+            self._sent = True
+            return
+        if length in LEAST_SIZES and self._sent and length + ACCEPT_ABOVE_LEAST in self._earlier:
+            self.least, self.success_ns = length, time_ns
+            self.modes = modes_of(length)
+            self._earlier.clear()
+            return
+        self._earlier.add(length)
+        if len(self._earlier) > _MANY_INBOUND:
+            self.decided = True
+
+    def _outbound(self, time_ns: int, length: int) -> str:
+        modes = [mode for mode in self.modes if mode.fits(length, *FORWARD)]
+        if not self._leading:
+            self._first_ns = time_ns
+            if not modes:
+                self.decided = True
+                return ""
+            self.modes = tuple(modes)
+            self._leading.append(length)
+            return ""
+        if time_ns - self._first_ns > _TOGETHER_NS:
+            self.decided = True
+            return ""
+        if any(self._opens(mode, length) for mode in self.modes):
+            self.decided = True
+            return (
+                f"after authentication {len(self._leading)} lone packet(s) of {self._leading[0]} bytes, the size of a "
+                f"remote-forward request, then {length} bytes, the opening of a session, before any answer"
+            )
+        if not modes:
+            self.decided = True
+            return ""
+        self._leading.append(length)
+        return ""
+
+    def _opens(self, mode: Mode, length: int) -> bool:
+        both = mode.size(SESSION) + mode.size(NO_MORE_SESSIONS)
+        if self._leading[0] == mode.size(SESSION):
+            # may be a session itself: only what cannot follow one of its own will do
+            return length == both
+        return length in (both, mode.size(SESSION), mode.size(NO_MORE_SESSIONS))
+
+    def _inbound(self, length: int) -> str:
+        if not self._leading:
+            return ""
+        if length == self.least:
+            asked_at_once = self._first_ns - self.success_ns <= _AT_ONCE_NS
+            self.decided = True
+            if len(self._leading) == 1 and asked_at_once:
+                return (
+                    f"after authentication one packet of {self._leading[0]} bytes, the size of a remote-forward request, "
+                    f"answered by {length} bytes, the smallest packet of this connection"
+                )
+        elif any(length <= mode.size(FORWARD[1]) for mode in self.modes):
+            self.decided = True
+        return ""
