@@ -12,6 +12,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define PASS 1
 #define DROP 0
+#define CGROUP_LEVELS 8
 #define SILENCE_NS 20000000ULL /* an SSH packet after this much silence its way is recorded: at most 50 a second each way */
 
 struct payload_record {
@@ -29,22 +30,28 @@ static __always_inline bool says_ssh(const __u8 *bytes)
 
 /*
  * Look for the banner (RFC 4253, 4.2) at the start of the stream, however small the pieces it comes in, and at the start of
- * each of the first packets: behind a proxy's answer, or after the lines that a server may send before it.
+ * each packet: behind a proxy's answer, or after the lines that a server may send before it. True when this packet has it.
+ * A flow that turns out to be SSH may show its first payloads anew: the key exchange, which says who is the server, follows.
  */
-static __always_inline void ssh_look(struct __sk_buff *skb, struct owner *owner, const struct packet *packet, __u8 *head,
+static __always_inline bool ssh_look(struct __sk_buff *skb, struct owner *owner, const struct packet *packet, __u8 *head,
 				     __u64 offset)
 {
 	__u8 bytes[LIMIT_HEAD] = {};
+	bool found;
 
-	if (packet->length >= LIMIT_HEAD && !bpf_skb_load_bytes(skb, packet->payload, bytes, LIMIT_HEAD) && says_ssh(bytes))
+	found = packet->length >= LIMIT_HEAD && !bpf_skb_load_bytes(skb, packet->payload, bytes, LIMIT_HEAD) && says_ssh(bytes);
+	if (offset < LIMIT_HEAD) {
+		for (__u32 i = 0; i < LIMIT_HEAD; i++)
+			if (i >= offset && i - offset < packet->length)
+				bpf_skb_load_bytes(skb, packet->payload + i - (__u32)offset, &head[i], 1);
+		found |= says_ssh(head);
+	}
+	if (found && !(owner->flags & EVENT_SSH)) {
 		owner->flags |= EVENT_SSH;
-	if (offset >= LIMIT_HEAD)
-		return;
-	for (__u32 i = 0; i < LIMIT_HEAD; i++)
-		if (i >= offset && i - offset < packet->length)
-			bpf_skb_load_bytes(skb, packet->payload + i - (__u32)offset, &head[i], 1);
-	if (says_ssh(head))
-		owner->flags |= EVENT_SSH;
+		owner->payloads_in = 0;
+		owner->payloads_out = 0;
+	}
+	return found;
 }
 
 static __always_inline void flow_fill(struct flow *flow, struct __sk_buff *skb, const struct owner *owner,
@@ -125,13 +132,59 @@ static __always_inline bool payload_count(struct owner *owner, const struct pack
 	return true;
 }
 
-static __always_inline int payload(struct __sk_buff *skb, bool outbound)
+/* The per-packet part, for a socket that has an owner: count, look, record. */
+static __always_inline void packet_see(struct __sk_buff *skb, struct owner *owner, __u32 type, bool outbound)
+{
+	struct packet packet = {};
+	__u32 index, *payloads;
+	__u64 offset, now, last;
+	bool early, banner = false;
+
+	if (!packet_parse(skb, &packet) || !payload_count(owner, &packet, outbound, &offset))
+		return;
+	index = outbound ? owner->packets_out++ : owner->packets_in++;
+	early = owner->packets_in + owner->packets_out <= LIMIT_PACKETS;
+	if (early)
+		banner = ssh_look(skb, owner, &packet, outbound ? owner->head_out : owner->head_in, offset);
+	payloads = outbound ? &owner->payloads_out : &owner->payloads_in;
+	if (banner || *payloads < LIMIT_PAYLOAD_RECORDS) {
+		*payloads += 1;
+		payload_emit(skb, owner, &packet, type, offset, outbound);
+	}
+	if (owner->flags & EVENT_SSH) {
+		now = bpf_ktime_get_boot_ns();
+		last = outbound ? owner->last_out_ns : owner->last_in_ns;
+		if (outbound)
+			owner->last_out_ns = now;
+		else
+			owner->last_in_ns = now;
+		early |= now - last >= SILENCE_NS;
+	}
+	if (early)
+		packet_emit(skb, owner, &packet, type, offset, index, outbound);
+}
+
+/* True when the packet's cgroup, or one above it, has per-packet programs of its own: on the root it was or will be seen there. */
+static __always_inline bool watched_below(struct __sk_buff *skb)
+{
+	struct cgroup_tag *tag;
+	__u64 id;
+
+	for (int level = 1; level <= CGROUP_LEVELS; level++) {
+		id = bpf_skb_ancestor_cgroup_id(skb, level);
+		if (!id)
+			return false;
+		tag = LOOKUP(cgroups, &id);
+		if (tag)
+			return true;
+	}
+	return false;
+}
+
+static __always_inline int payload(struct __sk_buff *skb, bool outbound, bool on_root)
 {
 	struct bpf_sock *sk = skb->sk;
-	struct packet packet = {};
 	struct owner *owner;
-	__u32 index, count, type;
-	__u64 offset, now, silent_since;
 
 	if (!sk)
 		return PASS;
@@ -146,37 +199,9 @@ static __always_inline int payload(struct __sk_buff *skb, bool outbound)
 	/* a listener's packets belong to no flow yet (the ACK that completes a handshake) */
 	if (sk->state == BPF_TCP_LISTEN && sk->protocol == PROTOCOL_TCP)
 		return PASS;
-	if (!packet_parse(skb, &packet) || !payload_count(owner, &packet, outbound, &offset))
+	if (on_root && watched_below(skb))
 		return PASS;
-	type = sk->type;
-	index = outbound ? owner->packets_out++ : owner->packets_in++;
-	count = outbound ? owner->payloads_out : owner->payloads_in;
-	if (count < LIMIT_PAYLOAD_RECORDS) {
-		if (outbound)
-			owner->payloads_out++;
-		else
-			owner->payloads_in++;
-		if (outbound)
-			ssh_look(skb, owner, &packet, owner->head_out, offset);
-		else
-			ssh_look(skb, owner, &packet, owner->head_in, offset);
-		payload_emit(skb, owner, &packet, type, offset, outbound);
-	}
-	if (owner->packets_in + owner->packets_out <= LIMIT_PACKETS) {
-		packet_emit(skb, owner, &packet, type, offset, index, outbound);
-		if (!(owner->flags & EVENT_SSH))
-			return PASS;
-	} else if (!(owner->flags & EVENT_SSH)) {
-		return PASS;
-	}
-	now = bpf_ktime_get_boot_ns();
-	silent_since = outbound ? owner->last_out_ns : owner->last_in_ns;
-	if (outbound)
-		owner->last_out_ns = now;
-	else
-		owner->last_in_ns = now;
-	if (owner->packets_in + owner->packets_out > LIMIT_PACKETS && now - silent_since >= SILENCE_NS)
-		packet_emit(skb, owner, &packet, type, offset, index, outbound);
+	packet_see(skb, owner, sk->type, outbound);
 	return PASS;
 }
 
@@ -198,11 +223,24 @@ static __always_inline int payload(struct __sk_buff *skb, bool outbound)
 SEC("cgroup_skb/ingress")
 int payload_ingress(struct __sk_buff *skb)
 {
-	return payload(skb, false);
+	return payload(skb, false, false);
 }
 
 SEC("cgroup_skb/egress")
 int payload_egress(struct __sk_buff *skb)
 {
-	return payload(skb, true);
+	return payload(skb, true, false);
+}
+
+/* For the root cgroup, while something has left its agent's cgroup, holds a passed socket or is isolated. */
+SEC("cgroup_skb/ingress")
+int leaver_ingress(struct __sk_buff *skb)
+{
+	return payload(skb, false, true);
+}
+
+SEC("cgroup_skb/egress")
+int leaver_egress(struct __sk_buff *skb)
+{
+	return payload(skb, true, true);
 }
