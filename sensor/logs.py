@@ -12,7 +12,7 @@ import structlog
 
 _UNSAFE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code != 0x0A}
 _UNSAFE |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
-"""Control characters (C0, DEL, C1) and those that turn text around: an agent chooses names and arguments, a log shows them."""
+"""Control characters (C0, DEL, C1) and those that turn text around: agents choose names that a log then shows."""
 
 
 def neutral(value: object) -> object:

@@ -136,7 +136,7 @@ class Cgroup:
         return True
 
     def processes(self) -> set[int]:
-        """Pids in it and below, zombies left out; empty when it is gone. A pid that cannot be seen from here reads as 0."""
+        """Pids in it and below, no zombies; empty when it is gone. A pid that cannot be seen from here reads as 0."""
         pids: set[int] = set()
         for folder in self._folders():
             # EOPNOTSUPP: a threaded cgroup; its processes are listed in its domain, which is in here as well

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rubicon.v1 import response_pb2
+from rubicon.v1 import process_pb2, response_pb2
 from rubicon.v1.ids import new_id
 from sensor.act.hunt import Hunt
 from sensor.act.processes import Key, Task
@@ -94,11 +94,8 @@ class Killer:
         """
         started = time.monotonic_ns()
         response = self._response(agent, order)
-        response.target.process.CopyFrom(
-            response_pb2.Target(
-                process={"host": self._host, "boot_id": self._boot_id, "pid": target[0], "start_time_ns": target[1]}
-            ).process
-        )
+        of = response.target.process
+        of.host, of.boot_id, of.pid, of.start_time_ns = self._host, self._boot_id, *target
         hunt = self._hunt(agent, order, target)
         if (
             not any((task.pid, task.start_time) == target for task in hunt.members(hunt.look()))
@@ -240,6 +237,6 @@ def _why(task: Task) -> str:
     return f"condemned, not yet dead (state {task.state})"
 
 
-def keys(processes: Iterable[object]) -> list[Key]:
+def keys(processes: Iterable[process_pb2.ProcessKey]) -> list[Key]:
     """Identities of ProcessKey messages."""
-    return [(process.pid, process.start_time_ns) for process in processes]  # type: ignore[attr-defined]
+    return [(process.pid, process.start_time_ns) for process in processes]

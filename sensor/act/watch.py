@@ -1,5 +1,4 @@
-"""What becomes of agents after they were enrolled: their end, kills that are not finished, tasks that left their
-cgroup.
+"""What becomes of agents after their enrolment: their end, unfinished kills, tasks that left their cgroup.
 
 The kernel's own counter (`agent_state.tasks`) and exit records are hints that it is time to look; the task iterator and
 cgroup.procs decide.
@@ -49,7 +48,7 @@ class Watch:
         self._on_condemned = on_condemned
         self._ending: list[tuple[float, Living]] = []
         self._asked: dict[str, float] = {}
-        self._following = False
+        self.following = False
 
     @property
     def idle(self) -> bool:
@@ -99,9 +98,9 @@ class Watch:
                 follow = follow or self._outside(agent, flags, members)
                 if flags & AgentFlag.CONDEMNED:
                     self._ask(agent, flags)
-            if follow != self._following:
+            if follow != self.following:
                 self._kernel.follow_leavers(follow)
-                self._following = follow
+                self.following = follow
             self._clean()
 
     def finish(self, id_or_name: str, *, detach: bool) -> Living:
@@ -115,9 +114,7 @@ class Watch:
             agent = self._registry.find(id_or_name)
             members = [task for task in self._kernel.tasks() if task.agent == agent.number]
             if members and not detach:
-                raise InvalidArgument(
-                    f"agent {agent.name} has {len(members)} living processes: kill it, or detach to let them go on unwatched"
-                )
+                raise InvalidArgument(f"agent {agent.name} has {len(members)} living processes: kill it, or detach")
             self._emit(agent, "finished")
             self._enroller.forget(agent)
         return agent

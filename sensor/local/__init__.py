@@ -1,1 +1,1 @@
-"""The sensor's local socket: attest, launch, kill and a few questions, while the plane is dead or alive. An op a file."""
+"""The sensor's local socket: attest, launch, kill and a few questions, whether the plane lives or not. An op a file."""

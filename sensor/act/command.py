@@ -1,0 +1,92 @@
+"""Commands that come down the plane's stream: enrol, kill, finish, probe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from rubicon.v1 import event_pb2, response_pb2, sensor_service_pb2
+from sensor.act.enrol import Enroller, Facts
+from sensor.act.kill import Killer, Order, keys
+from sensor.act.watch import Watch
+from sensor.errors import InvalidArgument, SensorError
+
+CAPABILITIES = ("enrol", "kill", "finish", "probe")
+"""What a Hello says that this sensor understands."""
+
+log = structlog.get_logger(part="command")
+
+
+class Commands:
+    """Carries commands out. `handle` blocks and may be called from any thread."""
+
+    def __init__(self, enroller: Enroller, killer: Killer, watch: Watch, host: str) -> None:
+        self._enroller = enroller
+        self._killer = killer
+        self._watch = watch
+        self._host = host
+        self._kinds: dict[str, Callable[[sensor_service_pb2.Command], response_pb2.Response | None]] = {
+            "enrol": self._enrol,
+            "kill": self._kill,
+            "finish": self._finish,
+            "probe": self._probe,
+        }
+
+    def handle(self, command: sensor_service_pb2.Command) -> sensor_service_pb2.CommandResult:
+        """What became of a command; never raises."""
+        result = sensor_service_pb2.CommandResult(id=command.id)
+        kind = command.WhichOneof("kind") or "nothing"
+        try:
+            handler = self._kinds.get(kind)
+            if not handler:
+                raise InvalidArgument(f"this sensor does not know the command {kind!r}: use the plane's version of it")
+            response = handler(command)
+            if response:
+                result.response.CopyFrom(response)
+        except SensorError as error:
+            result.error_reason, result.error = error.reason, str(error)
+            log.info("command refused", command=kind, reason=error.reason, error=str(error))
+        except Exception as error:  # noqa: BLE001 - a defect in one command must not end the sensor
+            result.error_reason, result.error = "INTERNAL", f"{kind} failed in the sensor of {self._host}: {error}"
+            log.exception("command failed", command=kind)
+        return result
+
+    def _enrol(self, command: sensor_service_pb2.Command) -> None:
+        order = command.enrol
+        facts = Facts(
+            agent_id=order.agent_id,
+            name=order.enrol.name,
+            labels=dict(order.enrol.labels),
+            on_alert=order.enrol.on_alert,
+            command=list(order.enrol.command),
+            enrolled_by=order.enrol.enrolled_by,
+        )
+        if order.cgroup_path:
+            self._enroller.enrol_cgroup(order.cgroup_path, facts)
+        else:
+            self._enroller.enrol_process(order.process.pid, facts, order.process.start_time_ns)
+
+    def _kill(self, command: sensor_service_pb2.Command) -> response_pb2.Response:
+        wanted = command.kill
+        agent = self._enroller.registry.find(wanted.agent_id)
+        order = Order(
+            reason=wanted.reason,
+            response_id=wanted.response_id,
+            force=wanted.force,
+            caller=keys([wanted.caller])[0] if wanted.caller.pid else None,
+            descendants=keys(wanted.descendants),
+        )
+        if wanted.process.pid:
+            return self._killer.kill_process(agent, keys([wanted.process])[0], order)
+        return self._killer.kill_agent(agent, order)
+
+    def _finish(self, command: sensor_service_pb2.Command) -> None:
+        self._watch.finish(command.finish.agent_id, detach=command.finish.detach)
+
+    def _probe(self, command: sensor_service_pb2.Command) -> None:
+        event = event_pb2.Event(
+            time_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME), probe=event_pb2.Probe(token=command.probe.token)
+        )
+        self._enroller.emit(event)

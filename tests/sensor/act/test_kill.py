@@ -1,0 +1,220 @@
+"""Kill on the real kernel: all of the target, nobody else, and the truth about what is left."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sensor.kernel.abi import AgentFlag
+
+from rubicon.v1 import response_pb2
+from sensor.act.cgroup import Cgroup
+from sensor.act.enrol import Facts
+from sensor.act.kill import Order
+from sensor.errors import ProcessNotFound, TargetProtected
+from tests.sensor.act.stage import Stage, until
+
+pytestmark = pytest.mark.root
+VERIFIED = response_pb2.RESPONSE_STATE_VERIFIED
+TREE = "(setsid sh -c 'sleep 60 & sleep 61' &) ; sleep 62 & sleep 63"
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_the_whole_tree_dies_and_it_is_verified(stage: Stage) -> None:
+    agent, child = stage.launch("sh", "-c", TREE)
+    bystander = stage.plain("sleep", "60")
+    until(lambda: len(stage.members(agent)) == 6)
+    pids = stage.members(agent)
+    response = stage.killer.kill_agent(agent, Order(reason="test", requested_by="me"))
+    assert response.state == VERIFIED
+    assert response.killed == 6
+    assert all(gone(pid) for pid in pids)
+    assert bystander.poll() is None
+    assert list(response.steps[:2]) == ["condemned", "cgroup.kill"]
+    assert list(response.steps[-2:]) == ["task iterator empty", "cgroup.procs empty"]
+    assert 0 < response.elapsed_ns < 2e9
+    assert (response.reason, response.requested_by, response.agent_id) == ("test", "me", agent.id)
+    stage.watch.sweep()
+    assert stage.events[-1].finish.reason == "killed"
+
+
+@pytest.mark.parametrize("stage", ["never"], indirect=True)
+def test_without_a_cgroup_signals_do_it(stage: Stage) -> None:
+    child = stage.plain("sh", "-c", f"echo; {TREE}")
+    until(lambda: sum(task.parent_pid == child.pid for task in stage.kernel.tasks()) >= 2)
+    agent = stage.enroller.enrol_process(child.pid, Facts())
+    count = len(stage.members(agent))
+    response = stage.killer.kill_agent(agent, Order())
+    assert response.state == VERIFIED
+    assert response.killed == count
+    assert f"pidfd {count}" in response.steps
+
+
+def test_whoever_left_the_cgroup_dies_too(stage: Stage) -> None:
+    root = Cgroup.at("/").folder
+    agent, child = stage.launch("sh", "-c", f"sh -c 'echo $$ > {root}/cgroup.procs; exec setsid sleep 60' & sleep 61")
+    until(lambda: stage.kernel.agents.get(agent.number).flags & AgentFlag.LEAVERS)
+    pids = stage.members(agent)
+    assert stage.killer.kill_agent(agent, Order()).state == VERIFIED
+    assert all(gone(pid) for pid in pids)
+
+
+def test_a_stranger_in_the_cgroup_lives(stage: Stage) -> None:
+    stranger = stage.plain("sleep", "60")
+    agent, mover = stage.mover()
+    home = stage.enroller.cgroup(agent)
+    assert home
+    stage.move_by(mover, stranger.pid, home)
+    response = stage.killer.kill_agent(agent, Order())
+    assert response.state == VERIFIED
+    assert "cgroup.kill" not in response.steps
+    assert "cgroup.procs: strangers only" in response.steps
+    assert stranger.poll() is None
+    assert gone(mover.pid)
+
+
+def test_a_reused_pid_is_not_signalled(stage: Stage) -> None:
+    agent, child = stage.launch("sleep", "60")
+    innocent = stage.plain("sleep", "60")
+    pid, start_time = stage.key(innocent.pid)
+    response = stage.killer.kill_agent(agent, Order(descendants=[(pid, start_time - 10_000_000)]))
+    assert response.state == VERIFIED
+    assert innocent.poll() is None
+
+
+def test_the_planes_descendants_die_with_their_children(stage: Stage) -> None:
+    agent, child = stage.launch("sleep", "60")
+    escaped = stage.plain("sh", "-c", "sleep 60 & sleep 61")
+    until(lambda: sum(task.parent_pid == escaped.pid for task in stage.kernel.tasks()) == 2)
+    children = [task.pid for task in stage.kernel.tasks() if task.parent_pid == escaped.pid]
+    response = stage.killer.kill_agent(agent, Order(descendants=[stage.key(escaped.pid)]))
+    assert response.state == VERIFIED
+    assert response.killed == 4
+    assert all(gone(pid) for pid in (escaped.pid, *children))
+
+
+def test_the_caller_and_its_ancestors_are_protected(stage: Stage) -> None:
+    agent, child = stage.launch("sh", "-c", "sleep 60 & sleep 61")
+    until(lambda: len(stage.members(agent)) == 3)
+    caller = next(pid for pid in stage.members(agent) if pid != child.pid)
+    with pytest.raises(TargetProtected, match="force"):
+        stage.killer.kill_agent(agent, Order(caller=stage.key(caller)))
+    assert len(stage.members(agent)) == 3
+    assert not stage.kernel.agents.get(agent.number).flags & AgentFlag.CONDEMNED
+    assert stage.killer.kill_agent(agent, Order(caller=stage.key(caller), force=True)).state == VERIFIED
+
+
+def test_the_sensor_and_pid_1_in_the_planes_list_are_spared(stage: Stage) -> None:
+    agent, child = stage.launch("sleep", "60")
+    us, init = stage.key(os.getpid()), stage.key(1)
+    response = stage.killer.kill_agent(agent, Order(descendants=[us, init]))
+    assert response.state == VERIFIED
+    assert response.killed == 1
+    assert f"spared {os.getpid()}: the sensor itself" in response.steps
+    assert "spared 1: pid 1" in response.steps
+
+
+def test_a_process_dies_with_its_descendants_and_nobody_else(stage: Stage) -> None:
+    agent, child = stage.launch(
+        "sh", "-c", "sleep 60 & sh -c 'echo $$; (setsid sleep 61 &) ; sh -c \"sleep 62 & wait\" & wait' & wait"
+    )
+    assert child.stdout
+    target = int(child.stdout.readline())
+    until(lambda: len(stage.members(agent)) == 6)
+    orphan = next(task.pid for task in stage.kernel.tasks() if _argv(task.pid)[-1:] == [b"61"])
+    response = stage.killer.kill_process(agent, stage.key(target), Order(descendants=[stage.key(orphan)]))
+    assert response.state == VERIFIED
+    assert response.killed == 4
+    assert len(stage.members(agent)) == 2
+    assert gone(orphan)
+    assert child.poll() is None
+    assert response.target.process.pid == target
+
+
+def test_a_process_of_nobody_is_not_found(stage: Stage) -> None:
+    agent, child = stage.launch("sleep", "60")
+    other = stage.plain("sleep", "60")
+    with pytest.raises(ProcessNotFound):
+        stage.killer.kill_process(agent, (2**22 - 1, 1), Order())
+    with pytest.raises(ProcessNotFound):
+        stage.killer.kill_process(agent, (child.pid, 1), Order())
+    assert other.poll() is None
+    assert child.poll() is None
+
+
+def test_a_fork_bomb_inside_an_agent_dies_and_its_siblings_live(
+    stage: Stage, program: Callable[[str], str], capped: Path
+) -> None:
+    agent, child = stage.launch("sh", "-c", f"echo $$ > {capped}/cgroup.procs; {program('bomb')} 8 20 & sleep 60")
+    assert child.stdout
+    child.stdout.readline()
+    bomb = next(task for task in stage.kernel.tasks() if task.comm == "bomb" and task.parent_pid == child.pid)
+    response = stage.killer.kill_process(agent, (bomb.pid, bomb.start_time), Order())
+    assert response.state == VERIFIED
+    until(lambda: len(stage.members(agent)) == 2)
+    assert not any(task.comm == "bomb" and task.state not in "ZX" for task in stage.kernel.tasks())
+
+
+def test_what_cannot_die_yet_is_reported_and_followed(stage: Stage, v1_freezer: Path) -> None:
+    agent, child = stage.launch("sleep", "60")
+    (v1_freezer / "cgroup.procs").write_text(str(child.pid))
+    (v1_freezer / "freezer.state").write_text("FROZEN")
+    until(lambda: (v1_freezer / "freezer.state").read_text().strip() == "FROZEN")
+    try:
+        response = stage.killer.kill_agent(agent, Order(reason="stuck"))
+        assert response.state == response_pb2.RESPONSE_STATE_FAILED
+        assert [survivor.id.pid for survivor in response.survivors] == [child.pid]
+        assert "not yet dead" in response.survivors[0].why
+        assert stage.kernel.agents.get(agent.number).flags & AgentFlag.CONDEMNED
+        stage.watch.sweep()
+        assert stage.condemned == [agent.id]
+    finally:
+        (v1_freezer / "freezer.state").write_text("THAWED")
+    assert child.wait(timeout=10) == -9
+    until(lambda: stage.watch.sweep() or "finish" in stage.kinds())
+    assert stage.events[-1].finish.reason == "killed"
+
+
+def _argv(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _v1(controller: str) -> Path:
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        if right.startswith("cgroup ") and controller in right.split(" ")[2].split(","):
+            return Path(left.split(" ")[4])
+    pytest.fail(f"this test needs the v1 {controller} controller")
+
+
+@pytest.fixture
+def v1_freezer() -> Iterator[Path]:
+    folder = _v1("freezer") / f"rubicon-t-{os.getpid()}-{secrets.token_hex(3)}"
+    folder.mkdir()
+    yield folder
+    until(lambda: not (folder / "cgroup.procs").read_text())
+    folder.rmdir()
+
+
+@pytest.fixture
+def capped() -> Iterator[Path]:
+    """A watchdog outside: the pids controller lets a bomb have no more than this."""
+    folder = _v1("pids") / f"rubicon-t-{os.getpid()}-{secrets.token_hex(3)}"
+    folder.mkdir()
+    (folder / "pids.max").write_text("600")
+    yield folder
+    for pid in (folder / "cgroup.procs").read_text().split():
+        (folder.parent / "cgroup.procs").write_text(pid)
+    folder.rmdir()
