@@ -1,0 +1,239 @@
+"""Kills, from request to verified.
+
+A response is stored as requested before the sensor hears of it, so a plane that dies in between carries it out after its
+restart (resume). Two requests for the same target at once are one response; a request for a target that has ended gives
+the response that ended it, or one that says there was nothing to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from controlplane import logs
+from controlplane.errors import PlaneError, from_sensor
+from controlplane.model import Agent, Boot, ProcessKey, Response, ResponseWanted, Survivor
+from controlplane.respond.ports import Ledger, Sender, Trees
+from controlplane.respond.target import Resolved, resolve
+from rubicon.v1 import agent_pb2, ids, process_pb2, response_pb2, sensor_service_pb2
+
+_log = logs.get("respond")
+VERIFIED = response_pb2.RESPONSE_STATE_VERIFIED
+FAILED = response_pb2.RESPONSE_STATE_FAILED
+APPLIED = response_pb2.RESPONSE_STATE_APPLIED
+REQUESTED = response_pb2.RESPONSE_STATE_REQUESTED
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asks, and how."""
+
+    by: str
+    """Identity as attested, or 'policy'."""
+    reason: str
+    force: bool = False
+    """Also when the target holds the caller itself, or is protected."""
+    caller: ProcessKey | None = None
+    """Process that asked, on the target's host: never killed without force."""
+    alert_id: str = ""
+    response_id: str = ""
+    """Empty for a fresh one."""
+
+
+class Responder:
+    """One for the plane; for the event loop's thread."""
+
+    def __init__(
+        self,
+        sender: Sender,
+        trees: Trees,
+        ledger: Ledger,
+        timeout: float,
+        wall_clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """
+        Args:
+            timeout: seconds that a sensor may take.
+            wall_clock: nanoseconds since 1970.
+        """
+        self._sender = sender
+        self._trees = trees
+        self._ledger = ledger
+        self._timeout = timeout
+        self._now = wall_clock
+        self._running: dict[tuple[str, ProcessKey | None, bool], asyncio.Task[Response | response_pb2.Response]] = {}
+        self._applied: dict[str, Response] = {}
+
+    async def kill(self, target: response_pb2.Target, asked: Asked) -> Response | response_pb2.Response:
+        """End the target; returns when that is verified or has failed. A caller that goes away does not stop it.
+
+        Returns:
+            The response; as a message when it is one that was stored earlier.
+
+        Raises:
+            InvalidArgument, AgentNotFound, ProcessNotFound: the target is nobody.
+            SensorUnreachable, CommandTimeout, TargetProtected, CallerIsAgent …: the host did not, or would not, do it.
+            StoreUnavailable: the request could not be made durable, so nothing was done.
+        """
+        return await self._join(await resolve(target, self._ledger, self._trees), asked)
+
+    async def obey(self, wanted: ResponseWanted) -> Response | response_pb2.Response:
+        """Carry out what policy wants; call it once the alert is durable.
+
+        Raises:
+            As kill().
+        """
+        asked = Asked("policy", wanted.reason, alert_id=wanted.alert_id, response_id=wanted.id)
+        return await self.kill(response_pb2.Target(agent=wanted.agent_id), asked)
+
+    async def resume(self, stored: Iterable[response_pb2.Response]) -> None:
+        """After a restart, with all that were stored as requested or applied: carry them out (again).
+
+        A kill is idempotent, so one that had been done already finds nothing left. Failures are logged and stored.
+        """
+        for message in stored:
+            asked = Asked(message.requested_by, message.reason, alert_id=message.alert_id, response_id=message.id)
+            try:
+                await self.kill(message.target, asked)
+            except PlaneError as error:
+                _log.warning("response not resumed", response=message.id, agent=message.agent_id, error=str(error))
+
+    async def ended(self, agents: Iterable[Agent]) -> None:
+        """Agents that changed: a kill that was applied but not verified (a process in D state) is verified once the
+        agent has no process left.
+
+        Raises:
+            StoreUnavailable: it could not be stored.
+        """
+        for agent in agents:
+            response = self._applied.get(agent.id)
+            if response is None or not agent.ended:
+                continue
+            del self._applied[agent.id]
+            response.state = VERIFIED
+            response.survivors = []
+            response.steps.append("agent ended")
+            response.finished_wall_ns = self._now()
+            await self._ledger.save(response, self._trees.killed(agent.id, response.reason, response.finished_wall_ns))
+
+    async def _join(self, target: Resolved, asked: Asked) -> Response | response_pb2.Response:
+        key = (target.agent.id, target.process, asked.force)
+        task = self._running.get(key)
+        if task is None:
+            task = asyncio.create_task(self._kill(target, asked), name=f"kill {target.agent.id}")
+            self._running[key] = task
+
+            def done(finished: asyncio.Task[Response | response_pb2.Response]) -> None:
+                del self._running[key]
+                if not finished.cancelled() and finished.exception() is not None:
+                    _log.warning("kill failed", agent=target.agent.id, error=str(finished.exception()))
+
+            task.add_done_callback(done)
+        return await asyncio.shield(task)
+
+    async def _kill(self, target: Resolved, asked: Asked) -> Response | response_pb2.Response:
+        if target.over and (earlier := await self._earlier(target)) is not None:
+            return earlier
+        response = Response(
+            id=asked.response_id or ids.new_id(),
+            action=response_pb2.ACTION_KILL,
+            agent_id=target.agent.id,
+            boot=target.boot,
+            process=target.process,
+            reason=asked.reason,
+            requested_by=asked.by,
+            alert_id=asked.alert_id,
+            requested_wall_ns=self._now(),
+        )
+        if target.over:
+            return await self._nothing_left(target, response)
+        await self._ledger.save(response, None)
+        command = sensor_service_pb2.Command(kill=self._command(target, asked, response))
+        try:
+            result = await self._sender.command(target.boot.host, command, self._timeout)
+            if result.error_reason:
+                raise from_sensor(result.error_reason, result.error)
+        except PlaneError as error:
+            await self._failed(response, error)
+            raise
+        _take(response, result.response)
+        await self._settle(response)
+        return response
+
+    def _command(self, target: Resolved, asked: Asked, response: Response) -> sensor_service_pb2.KillCommand:
+        agent_id, process = target.agent.id, target.process
+        known = self._trees.living(agent_id) if process is None else self._trees.descendants(agent_id, process)
+        return sensor_service_pb2.KillCommand(
+            response_id=response.id,
+            agent_id=agent_id,
+            process=_wire(process) if process else None,
+            descendants=[_wire(key) for key in known],
+            reason=asked.reason,
+            force=asked.force,
+            caller=_wire(asked.caller) if asked.caller else None,
+        )
+
+    async def _settle(self, response: Response) -> None:
+        """Store how it ended."""
+        agent = None
+        if response.finished:
+            response.finished_wall_ns = self._now()
+        if response.process is None:
+            if response.state == VERIFIED:
+                agent = self._trees.killed(response.agent_id, response.reason, self._now())
+            elif response.state == FAILED:
+                self._trees.kill_failed(response.agent_id)
+            else:
+                self._applied[response.agent_id] = response
+        await self._ledger.save(response, agent)
+
+    async def _failed(self, response: Response, error: PlaneError) -> None:
+        response.state = FAILED
+        response.error = f"{error.message}; {error.hint}" if error.hint else error.message
+        try:
+            await self._settle(response)
+        except PlaneError as second:
+            _log.error("failure not stored", response=response.id, error=str(second))
+
+    async def _earlier(self, target: Resolved) -> response_pb2.Response | None:
+        """The verified response that ended the target, if one did."""
+        for message in await self._ledger.responses(target.agent.id):
+            if message.state != VERIFIED or message.action != response_pb2.ACTION_KILL:
+                continue
+            whole = message.target.WhichOneof("kind") == "agent"
+            same = message.target.process
+            if whole or ProcessKey(same.pid, same.start_time_ns) == target.process:
+                return message
+        return None
+
+    async def _nothing_left(self, target: Resolved, response: Response) -> Response:
+        """The target had ended by itself, or nothing was enrolled yet: that is what was asked for."""
+        pending = target.agent.state == agent_pb2.AGENT_STATE_PENDING
+        response.state = VERIFIED
+        response.steps = ["nothing was enrolled yet" if pending else "had already ended"]
+        response.finished_wall_ns = self._now()
+        await self._ledger.save(response, None)
+        if pending and target.process is None:
+            await self._ledger.mark_killed(target.agent.id, response.reason, response.finished_wall_ns)
+        return response
+
+
+def _wire(key: ProcessKey) -> process_pb2.ProcessKey:
+    return process_pb2.ProcessKey(pid=key.pid, start_time_ns=key.start_time_ns)
+
+
+def _take(response: Response, result: response_pb2.Response) -> None:
+    """What the sensor says became of it."""
+    response.state = result.state if result.state in (VERIFIED, APPLIED) else FAILED
+    response.killed = result.killed
+    response.elapsed_ns = result.elapsed_ns
+    response.steps = list(result.steps)
+    response.error = result.error
+    response.survivors = [
+        Survivor(Boot(s.id.host, s.id.boot_id), ProcessKey(s.id.pid, s.id.start_time_ns), s.comm, s.why)
+        for s in result.survivors
+    ]
+    if response.state == FAILED and not response.error:
+        response.error = f"{len(response.survivors)} processes are left"
