@@ -68,3 +68,8 @@ def loss_events(lost: Lost) -> list[event_pb2.Event]:
         )
         for (agent_id, event_class), count in sorted(lost.items())
     ]
+
+
+def clock_offset(batches: list[bytes]) -> int:
+    """Clock offset of the newest of these batches, 0 when there is none."""
+    return sensor_service_pb2.Batch.FromString(batches[-1]).clock_offset_ns if batches else 0

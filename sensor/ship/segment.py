@@ -9,6 +9,7 @@ written at the end fails its CRC and is cut: it was never synced, so the kernel'
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from collections.abc import Iterator
@@ -74,25 +75,27 @@ class Segment:
         return directory / f"{first:020d}.segment"
 
     @classmethod
-    def create(cls, directory: Path, first: int) -> tuple[Segment, int]:
-        """A new, empty segment and its open descriptor.
+    def create(cls, directory: Path, first: int, note: bytes = b"") -> tuple[Segment, int]:
+        """A new segment, with a note when one is given, and its open descriptor. It appears whole or not at all.
 
         Raises:
             OSError: the disk is full, or the folder cannot be written.
         """
-        path = cls.path_for(directory, first)
-        fd = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        segment = cls(cls.path_for(directory, first), first)
+        partial = segment.path.with_suffix(".new")
+        data = FILE_HEADER.pack(MAGIC, first) + (encode(Entry(0, note, b"")) if note else b"")
+        fd = os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            header = FILE_HEADER.pack(MAGIC, first)
-            if os.pwrite(fd, header, 0) != len(header):
-                raise OSError(28, os.strerror(28), str(path))
+            write_all(fd, data, 0)
             os.fsync(fd)
+            partial.rename(segment.path)
             sync_directory(directory)
         except OSError:
             os.close(fd)
-            path.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise
-        return cls(path, first), fd
+        segment.end = len(data)
+        return segment, fd
 
     @classmethod
     def recover(cls, path: Path) -> tuple[Segment, list[bytes], int]:
@@ -131,8 +134,19 @@ class Segment:
     def add(self, entry: Entry) -> None:
         """Count an entry as held."""
         if entry.batch:
+            self.first = self.first if self.batches else entry.sequence
             self.last = entry.sequence
             self.batches += 1
+
+
+def write_all(fd: int, data: bytes, offset: int) -> None:
+    """Write all of it.
+
+    Raises:
+        OSError: not all of it could be written; a short write means a full disk.
+    """
+    if os.pwrite(fd, data, offset) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def sync_directory(directory: Path) -> None:

@@ -11,6 +11,7 @@ dropped.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -26,7 +27,7 @@ from rubicon.v1 import event_pb2, sensor_service_pb2
 from sensor.errors import SpoolError, SpoolFull, SpoolLocked
 from sensor.ship import batch as batches
 from sensor.ship.reader import SpoolReader
-from sensor.ship.segment import ENTRY_HEADER, Entry, Segment, encode, sync_directory
+from sensor.ship.segment import Entry, Segment, encode, write_all
 
 CAP_BYTES = 256 << 20
 SEGMENT_BYTES = 4 << 20
@@ -43,6 +44,12 @@ class SpoolStatus(NamedTuple):
     first_sequence: int
     last_sequence: int
     dropped: int
+
+
+class _Dropped(NamedTuple):
+    report: sensor_service_pb2.Batch
+    through: int
+    records: int
 
 
 class Spool:
@@ -92,35 +99,39 @@ class Spool:
         except OSError:
             os.close(self._lock_fd)
             raise SpoolLocked(f"another sensor uses the spool {directory}: stop it first ('rubicon down')") from None
-        # A fresh spool counts from the clock in microseconds, so its numbers never repeat those of a spool that was
-        # deleted.
-        self._next = self._recover() or time.time_ns() // 1000
+        self._next = self._recover()
 
     # -- what an earlier sensor left ---------------------------------------------------------------------------------
 
     def _recover(self) -> int:
-        """Take over the segments on disk; the next sequence, or 0 when there is nothing to go by."""
-        following = 0
+        """Take over the segments on disk; the next sequence.
+
+        A fresh or damaged spool counts on from the clock in microseconds: so its numbers never repeat those of batches
+        that the plane may have acknowledged already, and would never ask for again.
+        """
+        following, sound = 0, True
+        for path in self._directory.glob("*.new"):
+            path.unlink()
         for path in sorted(self._directory.glob("*.segment")):
             try:
                 segment, notes, damaged = Segment.recover(path)
             except (SpoolError, OSError) as error:
-                _log.warning("spool_segment_unreadable", path=str(path), error=str(error), action="set aside")
-                following = max(following, int(path.stem) if path.stem.isdigit() else 0)
+                _log.error("spool_segment_unreadable", path=str(path), error=str(error), action="set aside as .damaged")
                 path.rename(path.with_suffix(".damaged"))
+                sound = False
                 continue
             if damaged:
                 _log.warning("spool_tail_cut", path=str(path), bytes=damaged, last_sequence=segment.last)
                 os.truncate(path, segment.end)
+                sound = False
             for note in notes:
                 (self._dropped_through,) = _NOTE.unpack_from(note)
                 self._ledger = note[_NOTE.size :]
             following = max(following, segment.last + 1)
             self._segments.append(segment)
-        for segment in [s for s in self._segments if s.batches and s.last <= self._dropped_through]:
-            self._segments.remove(segment)
-            segment.path.unlink(missing_ok=True)
-        return following
+        # A crash between the report of a loss and the deletion left these.
+        self._forget([s for s in self._segments if s.batches and s.last <= self._dropped_through])
+        return following if following and sound else max(following, time.time_ns() // 1000)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -130,53 +141,63 @@ class Spool:
         return self._ledger
 
     def append(self, batch: sensor_service_pb2.Batch, ledger: bytes = b"") -> int:
-        """Make a batch durable, with the caller's ledger in the same entry when one is given; sets and returns its
-        sequence.
+        """Make a batch durable, with the caller's ledger in the same entry when one is given; sets its sequence.
+
+        Returns:
+            The sequence.
 
         Raises:
             SpoolFull: the disk refused; nothing was accepted and the same batch may be offered again.
         """
-        note = _NOTE.pack(self._dropped_through) + ledger if ledger else b""
+        dropped = None
+        entries: list[Entry] = []
+        sequence = self._next
         try:
-            doomed = self._make_room(batch.ByteSize() + len(note) + ENTRY_HEADER.size + 16)
-            entries: list[Entry] = []
-            sequence = self._next
+            doomed = self._doomed(batch.ByteSize() + len(ledger) + 64)
             if doomed:
-                report, dropped_through, count = self._drop_report(doomed, sequence)
-                note = _NOTE.pack(dropped_through) + (ledger or self._ledger)
-                entries.append(Entry(sequence, note, report))
+                dropped = self._drop_report(doomed)
+                note = _NOTE.pack(dropped.through) + (ledger or self._ledger)
+                dropped.report.sequence = sequence
+                entries.append(Entry(sequence, note, dropped.report.SerializeToString()))
                 sequence += 1
             batch.sequence = sequence
-            entries.append(Entry(sequence, note if not doomed else b"", batch.SerializeToString()))
+            note = self._note(ledger) if ledger and not doomed else b""
+            entries.append(Entry(sequence, note, batch.SerializeToString()))
             self._write(entries)
         except OSError as error:
             raise SpoolFull(
                 f"the spool cannot be written ({error.strerror}): free space on the disk of {self._directory}"
             ) from error
         self._next = sequence + 1
-        if ledger:
-            self._ledger = ledger
-        if doomed:
-            self._dropped_through = dropped_through
-            self._dropped += count
+        self._ledger = ledger or self._ledger
+        if dropped is not None:
+            self._dropped_through = dropped.through
+            self._dropped += dropped.records
             self._forget(doomed)
+            _log.warning(
+                "spool_dropped_oldest",
+                records=dropped.records,
+                through_sequence=dropped.through,
+                cap_bytes=self._cap,
+                action="bring the plane back, or raise the spool's cap",
+            )
         for listener in self._listeners:
             listener()
         return sequence
 
     def _write(self, entries: list[Entry]) -> None:
         data = b"".join(encode(entry) for entry in entries)
-        active = self._segments[-1] if self._segments and self._fd >= 0 else None
+        active = self._segments[-1] if self._fd >= 0 else None
         if active is None or (active.batches and active.end + len(data) > self._segment_bytes):
             active = self._rotate()
         try:
-            written = os.pwrite(self._fd, data, active.end)
-            if written != len(data):
-                raise OSError(28, os.strerror(28))
+            write_all(self._fd, data, active.end)
             os.fdatasync(self._fd)
         except OSError:
             # After a failed sync the kernel may have dropped the pages: the next batch starts a new file.
-            self._abandon(active)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, active.end)
+            self._close_active()
             raise
         with self._lock:
             for entry in entries:
@@ -184,82 +205,66 @@ class Spool:
             active.end += len(data)
 
     def _rotate(self) -> Segment:
-        segment, fd = Segment.create(self._directory, self._next)
-        if self._ledger or self._dropped_through:
-            data = encode(Entry(0, _NOTE.pack(self._dropped_through) + self._ledger, b""))
-            try:
-                if os.pwrite(fd, data, segment.end) != len(data):
-                    raise OSError(28, os.strerror(28))
-            except OSError:
-                os.close(fd)
-                segment.path.unlink(missing_ok=True)
-                raise
-            segment.end += len(data)
-        if self._fd >= 0:
-            os.close(self._fd)
+        """Begin a new file; it starts with all state, so that older ones may go."""
+        state = self._dropped_through or self._ledger
+        segment, fd = Segment.create(self._directory, self._next, self._note(self._ledger) if state else b"")
+        self._close_active()
         with self._lock:
+            # An empty one of the same number (made, and then the disk was full) was replaced.
             self._segments = [s for s in self._segments if s.path != segment.path]
             self._segments.append(segment)
             self._fd = fd
         return segment
 
-    def _abandon(self, segment: Segment) -> None:
-        os.ftruncate(self._fd, segment.end)
-        os.close(self._fd)
-        self._fd = -1
-        if not segment.batches:
-            with self._lock:
-                self._segments.remove(segment)
-            segment.path.unlink(missing_ok=True)
+    def _note(self, ledger: bytes) -> bytes:
+        return _NOTE.pack(self._dropped_through) + ledger
+
+    def _close_active(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
     # -- the cap -----------------------------------------------------------------------------------------------------
 
-    def _make_room(self, size: int) -> list[Segment]:
-        """The oldest segments that must go so that `size` more bytes stay below the cap."""
+    def _doomed(self, size: int) -> list[Segment]:
+        """The oldest segments that must go so that `size` more bytes, and the report of the loss, stay below the
+        cap."""
         with self._lock:
             total = sum(s.end for s in self._segments) + size
+            if total <= self._cap:
+                return []
+            total += self._segment_bytes // 2
             doomed: list[Segment] = []
             for segment in self._segments:
                 if total <= self._cap:
                     break
                 doomed.append(segment)
                 total -= segment.end
-        if doomed and doomed[-1] is self._segments[-1] and self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if doomed and doomed[-1] is self._segments[-1]:
+            self._close_active()
         return [s for s in doomed if s.batches]
 
-    def _drop_report(self, doomed: list[Segment], sequence: int) -> tuple[bytes, int, int]:
-        """A batch that says what these segments lose and carries over what must not be lost; up to where; how many
-        records."""
+    def _drop_report(self, doomed: list[Segment]) -> _Dropped:
+        """What these segments lose, as a batch that says so and carries over what must not be lost."""
         data: list[bytes] = []
         for segment in doomed:
             fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                held = [e for e, _ in segment.entries(fd, segment.end) if e.batch and e.sequence > self._acknowledged]
+                entries = segment.entries(fd, segment.end)
+                data.extend(e.batch for e, _ in entries if e.batch and e.sequence > self._acknowledged)
             finally:
                 os.close(fd)
-            data.extend(entry.batch for entry in held)
         lost, kept = batches.split_dropped(data)
-        report = sensor_service_pb2.Batch(sequence=sequence, events=kept)
         if sum(event.ByteSize() for event in kept) > self._segment_bytes // 2:
             # Carrying over must not itself fill the spool: then they count as lost like the rest.
-            del report.events[:]
             for event in kept:
                 lost[event.agent_id, event_pb2.EVENT_CLASS_PROCESS] += 1
+            kept = []
+        report = sensor_service_pb2.Batch(events=kept, clock_offset_ns=batches.clock_offset(data))
         for event in batches.loss_events(lost):
             self._stamp(event)
             report.events.append(event)
-        count = sum(lost.values())
-        _log.warning(
-            "spool_dropped_oldest",
-            records=count,
-            batches=len(data),
-            through_sequence=doomed[-1].last,
-            cap_bytes=self._cap,
-            action="bring the plane back, or raise the spool's cap",
-        )
-        return report.SerializeToString(), doomed[-1].last, count
+        return _Dropped(report, doomed[-1].last, sum(lost.values()))
 
     def _forget(self, gone: list[Segment]) -> None:
         with self._lock:
@@ -289,8 +294,8 @@ class Spool:
         """The plane has everything up to this sequence: segments that hold nothing later are deleted."""
         with self._lock:
             self._acknowledged = max(self._acknowledged, min(sequence, self._next - 1))
-            active = self._segments[-1] if self._fd >= 0 else None
-            gone = [s for s in self._segments if s is not active and s.last <= self._acknowledged]
+            # The last one stays, whatever it holds: its note is the newest state.
+            gone = [s for s in self._segments[:-1] if s.last <= self._acknowledged]
         if gone:
             self._forget(gone)
 
@@ -309,22 +314,19 @@ class Spool:
         """Sequence of the oldest batch that still waits; the next one's when none does."""
         with self._lock:
             for segment in self._segments:
-                if segment.batches and segment.last > self._acknowledged:
+                if segment.last > self._acknowledged and segment.batches:
                     return max(segment.first, self._acknowledged + 1)
-        return self._next
+            return self._next
 
     def status(self) -> SpoolStatus:
         """Figures for `rubicon doctor` and the local socket."""
         first = self.first_sequence
         with self._lock:
-            waiting = self._next - first
+            waiting = sum(max(0, s.last - max(s.first - 1, self._acknowledged)) for s in self._segments if s.batches)
             size = sum(s.end for s in self._segments)
         return SpoolStatus(waiting, size, first, self._next - 1, self._dropped)
 
     def close(self) -> None:
         """Let go of the files; what waits stays on disk."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._close_active()
         os.close(self._lock_fd)
-        sync_directory(self._directory)

@@ -1,0 +1,328 @@
+"""The loop from ring to spool: read, decode, put in order, make durable, and only then let the kernel reuse the space.
+
+A turn reads what is there (at most 1 000 records), so a lone event leaves at once and a flood goes in large batches:
+nothing waits for a batch to fill. Wakeups from the kernel are batched, so the ring is also polled. While a turn is
+being synced the ring's descriptor is not watched: it stays readable until the commit.
+
+Events that the sensor makes itself are put among the records by their time, so that an enrolment stands before its
+agent's first fork and an end after its last exit, whatever order the two arrived in."""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import struct
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import structlog
+
+from rubicon.v1 import event_pb2, sensor_service_pb2
+from sensor.collect.cgroup_path import CgroupPaths
+from sensor.collect.clock import boottime_ns, clock_offset_ns
+from sensor.collect.decode import DECODERS, decode_into
+from sensor.collect.identity import SensorRecords
+from sensor.collect.loss import Account, LossLedger
+from sensor.errors import SensorError, SpoolFull, UndecodableRecord
+
+BATCH_RECORDS = 1000
+BATCH_BYTES = 1 << 20
+"""A batch is closed above this, so that it stays far below gRPC's message limit of 4 MB."""
+POLL_SECONDS = 0.01
+"""Half of it is the mean wait of a record that did not wake us: 5 ms of the 10 ms that an event may take to the
+wire."""
+LOSS_SECONDS = 0.1
+EMIT_LIMIT = 10_000
+"""Events of our own that wait while the disk is full; what is beyond is counted as lost."""
+EVENT_BYTES = 512 << 10
+TURN_SECONDS = 0.005
+"""Turns of a busy ring are at least this far apart: fewer syncs, larger batches. After a pause the first turn is
+immediate."""
+_HOLD_NS = 1_000_000_000
+_END_OF_TIME = 1 << 63
+_TIME = struct.Struct("<Q")
+_TIME_AT = 24
+_UNDECODABLE = event_pb2.LOSS_REASON_UNDECODABLE
+_SPOOL_FULL = event_pb2.LOSS_REASON_SPOOL_FULL
+_log = structlog.get_logger(part="collector")
+
+
+class Ring(Protocol):
+    """sensor.kernel's ring."""
+
+    @property
+    def fd(self) -> int:
+        """Readable while there are records."""
+
+    def read(self, limit: int = 4096) -> list[bytes]:
+        """Records after the cursor."""
+
+    def commit(self) -> None:
+        """Everything read so far may be overwritten."""
+
+
+class Losses(Protocol):
+    """sensor.kernel's loss counters."""
+
+    def read(self) -> dict[Account, int]:
+        """Cumulative, per account."""
+
+
+class Kernel(Protocol):
+    """What the collector needs of sensor.kernel's Kernel."""
+
+    @property
+    def epoch(self) -> int:
+        """Map epoch."""
+
+    @property
+    def ring(self) -> Ring:
+        """The ring."""
+
+    @property
+    def losses(self) -> Losses:
+        """Loss counters."""
+
+
+class Sink(Protocol):
+    """Where batches become durable: the spool."""
+
+    @property
+    def ledger(self) -> bytes:
+        """Last ledger that was appended."""
+
+    def append(self, batch: sensor_service_pb2.Batch, ledger: bytes = b"") -> int:
+        """Durable on return; SpoolFull when nothing was accepted."""
+
+
+Subscriber = Callable[[event_pb2.Event], None]
+
+
+class Collector:
+    """Runs in one event loop. `emit` may be called from any thread, everything else from the loop's."""
+
+    def __init__(self, kernel: Kernel, spool: Sink, records: SensorRecords) -> None:
+        self._kernel = kernel
+        self._spool = spool
+        self._records = records
+        self._loss = LossLedger(kernel.epoch, spool.ledger)
+        self._cgroups = CgroupPaths()
+        self._subscribers: dict[int, list[Subscriber]] = {kind: [] for kind in DECODERS}
+        self._lock = threading.Lock()
+        self._pending: list[event_pb2.Event] = []
+        self._outstanding: set[int] = set()
+        self._flushes: list[tuple[int, asyncio.Future[None]]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._loss_due = 0.0
+        self._turn_ended = 0.0
+        self._by_ring = False
+        self._writer = ThreadPoolExecutor(1, "spool")
+
+    # -- what others call ---------------------------------------------------------------------------------------------
+
+    def subscribe(self, callback: Subscriber, kinds: Iterable[int] = ()) -> None:
+        """Call this for every decoded record (of these kinds, numbers of enum event_kind; of all when none is named).
+
+        It runs between decoding and appending, so it must be quick; an event that is kept must be copied, for it holds
+        its whole batch in memory.
+        """
+        for kind in kinds or self._subscribers:
+            self._subscribers[kind].append(callback)
+
+    def emit(self, event: event_pb2.Event) -> None:
+        """Take an event of the sensor's own making: it gets its record id, and the present time where it has none.
+
+        Raises:
+            SensorError: it is larger than 512 kB, which no reader could take.
+        """
+        if event.ByteSize() > EVENT_BYTES:
+            raise SensorError(f"event of {event.ByteSize()} bytes: shorten what it carries (limit {EVENT_BYTES})")
+        with self._lock:
+            if len(self._pending) >= EMIT_LIMIT:
+                agent = int(event.agent_id, 16) if event.agent_id else 0
+                self._loss.count(agent, event_pb2.EVENT_CLASS_PROCESS, _SPOOL_FULL)
+                return
+            self._records.stamp(event)
+            self._outstanding.add(event.record.sequence)
+            bisect.insort(self._pending, event, key=_time_of)
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def flush(self) -> None:
+        """Return when everything that was emitted so far is durable."""
+        with self._lock:
+            if not self._outstanding:
+                return
+            mark = max(self._outstanding)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._flushes.append((mark, done))
+        await done
+
+    def stop(self) -> None:
+        """End `run` after what is there has become durable."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Collect until `stop`, or until cancelled; what was read and not synced is read again by the next sensor."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            while True:
+                more = await self._turn()
+                if not more and self._stopping and not self._pending:
+                    break
+                if not more:
+                    await self._wait()
+                    await asyncio.sleep(max(0.0, self._turn_ended + TURN_SECONDS - self._loop.time()))
+        finally:
+            self._writer.shutdown(wait=False)
+            self._cgroups.close()
+            for _, done in self._flushes:
+                done.cancel()
+
+    # -- one turn -----------------------------------------------------------------------------------------------------
+
+    async def _turn(self) -> bool:
+        """Move what is there into the spool; True when there is probably more."""
+        assert self._loop is not None
+        records = self._kernel.ring.read(BATCH_RECORDS)
+        drained = len(records) < BATCH_RECORDS
+        batches = self._decode(records, drained)
+        ledger = self._add_losses(batches)
+        for batch in batches:
+            if not await self._store(batch, ledger if batch is batches[-1] else b""):
+                return False
+        if records:
+            self._kernel.ring.commit()
+        self._settle(batches)
+        if batches or self._by_ring:
+            # Also after a wakeup for a record that is reserved and not yet submitted: the descriptor stays readable.
+            self._turn_ended = self._loop.time()
+        self._by_ring = False
+        return not drained
+
+    def _decode(self, records: list[bytes], drained: bool) -> list[sensor_service_pb2.Batch]:
+        batches: list[sensor_service_pb2.Batch] = []
+        offset = clock_offset_ns() if records or self._pending else 0
+
+        def fresh() -> sensor_service_pb2.Batch:
+            batches.append(sensor_service_pb2.Batch(clock_offset_ns=offset))
+            return batches[-1]
+
+        batch: sensor_service_pb2.Batch | None = None
+        size = 0
+        subscribers = self._subscribers
+        for record in records:
+            if batch is None or size > BATCH_BYTES:
+                batch, size = fresh(), 0
+            if self._pending and len(record) > _TIME_AT + 8:
+                self._insert(batch, _TIME.unpack_from(record, _TIME_AT)[0])
+            size += len(record)
+            event = batch.events.add()
+            try:
+                decode_into(record, event)
+            except UndecodableRecord as error:
+                del batch.events[-1]
+                self._loss.count(error.agent, error.event_class, _UNDECODABLE)
+                _log.warning("record_undecodable", agent=f"{error.agent:012x}", error=str(error))
+                continue
+            if event.HasField("join"):
+                event.join.cgroup_path = self._cgroups.path(event.join.cgroup_id)
+            for callback in subscribers[record[0] | record[1] << 8]:
+                self._tell(callback, event)
+        if self._pending:
+            batch = batch or fresh()
+            # With more records in the ring, an event that is younger than all we have read waits for its place.
+            self._insert(batch, _END_OF_TIME if drained else boottime_ns() - _HOLD_NS)
+        return [b for b in batches if b.events]
+
+    def _insert(self, batch: sensor_service_pb2.Batch, until_ns: int) -> None:
+        with self._lock:
+            due = bisect.bisect_right(self._pending, until_ns, key=_time_of)
+            batch.events.extend(self._pending[:due])
+            del self._pending[:due]
+
+    def _tell(self, callback: Subscriber, event: event_pb2.Event) -> None:
+        try:
+            callback(event)
+        except Exception as error:  # noqa: BLE001  # a defect in one listener must not stop collection
+            _log.error("subscriber_failed", agent=event.agent_id, error=repr(error), exc_info=True)
+
+    def _add_losses(self, batches: list[sensor_service_pb2.Batch]) -> bytes:
+        """Append loss events that are due to the last batch; the ledger to write with it."""
+        now = boottime_ns() / 1e9
+        cumulative = None
+        if now >= self._loss_due:
+            self._loss_due = now + LOSS_SECONDS
+            cumulative = self._kernel.losses.read()
+        with self._lock:
+            events = self._loss.changes(cumulative)
+        if not events:
+            return b""
+        if not batches:
+            batches.append(sensor_service_pb2.Batch(clock_offset_ns=clock_offset_ns()))
+        for event in events:
+            self._records.stamp(event)
+            batches[-1].events.append(event)
+        return self._loss.dump()
+
+    async def _store(self, batch: sensor_service_pb2.Batch, ledger: bytes) -> bool:
+        """Append, however long the disk stays full: meanwhile the ring keeps the data. False when told to stop."""
+        assert self._loop is not None
+        delay = 0.0
+        while True:
+            try:
+                await self._loop.run_in_executor(self._writer, self._spool.append, batch, ledger)
+            except SpoolFull as error:
+                if self._stopping:
+                    _log.error("stopped_with_full_spool", events=len(batch.events), error=str(error))
+                    self._pending.clear()
+                    return False
+                if not delay:
+                    _log.error("spool_full", error=str(error), action="records wait in the kernel's ring; free space")
+                delay = min(max(delay * 2, 0.1), 2.0)
+                await asyncio.sleep(delay)
+            else:
+                if delay:
+                    _log.info("spool_recovered", sequence=batch.sequence)
+                return True
+
+    def _settle(self, batches: list[sensor_service_pb2.Batch]) -> None:
+        if not self._outstanding:
+            return
+        for batch in batches:
+            for event in batch.events:
+                if event.record.epoch == self._records.epoch:
+                    self._outstanding.discard(event.record.sequence)
+        with self._lock:
+            oldest = min(self._outstanding, default=1 << 63)
+        for mark, done in self._flushes:
+            if mark < oldest and not done.done():
+                done.set_result(None)
+        self._flushes = [(mark, done) for mark, done in self._flushes if not done.done()]
+
+    async def _wait(self) -> None:
+        """Until the kernel wakes us, somebody emits, or it is time to look again."""
+        assert self._loop is not None
+        self._wake.clear()
+        if self._pending or self._stopping:
+            return
+        timer = self._loop.call_later(POLL_SECONDS, self._wake.set)
+        self._loop.add_reader(self._kernel.ring.fd, self._readable)
+        try:
+            await self._wake.wait()
+        finally:
+            self._loop.remove_reader(self._kernel.ring.fd)
+            timer.cancel()
+
+    def _readable(self) -> None:
+        self._by_ring = True
+        self._wake.set()
+
+
+def _time_of(event: event_pb2.Event) -> int:
+    return event.time_ns
