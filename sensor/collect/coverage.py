@@ -49,8 +49,8 @@ UNHOOKED: tuple[_Known, ...] = (
     _Known(
         "work-by-proxy",
         "partial",
-        "what a broker does on request (tmux or screen server, systemd-run, D-Bus, docker, at, cron, ssh to localhost) runs "
-        "outside the agent's tree; only the request, as a connect to the broker, is seen",
+        "what a broker does on request (tmux or screen server, systemd-run, D-Bus, docker, at, cron, ssh to localhost) "
+        "runs outside the agent's tree; only the request, as a connect to the broker, is seen",
         "cgroup/connect_unix",
         "cgroup",
     ),
@@ -58,18 +58,19 @@ UNHOOKED: tuple[_Known, ...] = (
     _Known(
         "raw-sockets",
         "missing",
-        "AF_PACKET and AF_XDP pass no cgroup hook: an agent with NET_RAW can send frames unseen; `rubicon run` takes that "
-        "capability away unless --privileged is given",
+        "AF_PACKET and AF_XDP pass no cgroup hook: an agent with NET_RAW can send frames unseen; `rubicon run` takes "
+        "that capability away unless --privileged is given",
     ),
     _Known(
         "vsock",
         "missing",
-        "AF_VSOCK passes no cgroup hook; under `rubicon run` the seccomp filter refuses it unless --privileged is given",
+        "AF_VSOCK passes no cgroup hook; under `rubicon run` the seccomp filter refuses it, unless --privileged is "
+        "given",
     ),
     _Known(
         "accept",
         "partial",
-        "an accepted connection is attributed to the owner of the listening socket, not to the process that called accept()",
+        "an accepted connection is attributed to the owner of the listening socket, not to who called accept()",
         "sockops",
         "cgroup",
     ),
@@ -88,7 +89,7 @@ UNHOOKED: tuple[_Known, ...] = (
 """Facts that no single hook of this version carries."""
 
 
-def coverage(host: str, facts: Iterable[Fact], loader: str = "libbpf") -> coverage_pb2.Coverage:
+def coverage(facts: Iterable[Fact], host: str, loader: str = "libbpf") -> coverage_pb2.Coverage:
     """The host's coverage: the loader's facts in their order, then what no hook carries and the loader did not name."""
     told = coverage_pb2.Coverage(host=host, kernel=kernel_release(), loader=loader)
     named: set[str] = set()
