@@ -21,6 +21,7 @@ from controlplane.model import (
     Changes,
     DetectorModule,
     HostKey,
+    Process,
     ProcessKey,
     ResponseWanted,
     Seen,
@@ -150,6 +151,15 @@ class Pipeline:
         """Living processes that a process made, and they made."""
         watch = self._watch_of(agent_id)
         return [p.key for p in watch.tree.descendants(key) if p.alive] if watch else []
+
+    def find(self, host: str, boot_id: str, pid: int, start_time_ns: int) -> Process | None:
+        """A process in memory; empty host or boot mean any, start time 0 whoever lives under that pid."""
+        for boot, state in self._hosts.items():
+            if host in ("", boot.host) and boot_id in ("", boot.boot_id):
+                for process in state.tree.shared.pids.get(pid, ()):
+                    if process.key.start_time_ns == start_time_ns or (not start_time_ns and process.alive):
+                        return process
+        return None
 
     def living(self, agent_id: str) -> list[ProcessKey]:
         """The agent's living processes, oldest first."""

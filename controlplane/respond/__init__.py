@@ -1,7 +1,7 @@
 """Carries out what people, orchestrators and policy ask for: a target becomes a command to a host's sensor, and what
 became of it a stored response."""
 
-from controlplane.respond.ports import Ledger, Sender, Trees
+from controlplane.respond.ports import Sender, Trees
 from controlplane.respond.responder import Asked, Responder
 
-__all__ = ["Asked", "Ledger", "Responder", "Sender", "Trees"]
+__all__ = ["Asked", "Responder", "Sender", "Trees"]

@@ -1,8 +1,8 @@
 """Kills, from request to verified.
 
-A response is stored as requested before the sensor hears of it, so a plane that dies in between carries it out after its
-restart (resume). Two requests for the same target at once are one response; a request for a target that has ended gives
-the response that ended it, or one that says there was nothing to do.
+A response is stored as requested before the sensor hears of it, so a plane that dies in between carries it out after
+its restart (resume). Two requests for the same target at once are one response; a request for a target that has ended
+gives the response that ended it, or one that says there was nothing to do.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from controlplane import logs
-from controlplane.errors import PlaneError, from_sensor
+from controlplane.errors import AgentEnded, PlaneError, ProcessNotFound, from_sensor
 from controlplane.model import Agent, Boot, ProcessKey, Response, ResponseWanted, Survivor
-from controlplane.respond.ports import Ledger, Sender, Trees
+from controlplane.respond.ledger import Ledger
+from controlplane.respond.ports import Sender, Trees
 from controlplane.respond.target import Resolved, resolve
-from rubicon.v1 import agent_pb2, ids, process_pb2, response_pb2, sensor_service_pb2
+from controlplane.store.store import Store
+from rubicon.v1 import ids, process_pb2, response_pb2, sensor_service_pb2
 
 _log = logs.get("respond")
 VERIFIED = response_pb2.RESPONSE_STATE_VERIFIED
@@ -49,7 +51,7 @@ class Responder:
         self,
         sender: Sender,
         trees: Trees,
-        ledger: Ledger,
+        store: Store,
         timeout: float,
         wall_clock: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -60,17 +62,18 @@ class Responder:
         """
         self._sender = sender
         self._trees = trees
-        self._ledger = ledger
+        self._ledger = Ledger(store)
         self._timeout = timeout
         self._now = wall_clock
-        self._running: dict[tuple[str, ProcessKey | None, bool], asyncio.Task[Response | response_pb2.Response]] = {}
-        self._applied: dict[str, Response] = {}
+        self._running: dict[tuple[str, ProcessKey | None, bool], asyncio.Task[response_pb2.Response]] = {}
+        self._followed: dict[str, Response] = {}
+        """Agent id → its kill that left somebody (condemned, not yet dead)."""
 
-    async def kill(self, target: response_pb2.Target, asked: Asked) -> Response | response_pb2.Response:
+    async def kill(self, target: response_pb2.Target, asked: Asked) -> response_pb2.Response:
         """End the target; returns when that is verified or has failed. A caller that goes away does not stop it.
 
         Returns:
-            The response; as a message when it is one that was stored earlier.
+            The response, as it is stored.
 
         Raises:
             InvalidArgument, AgentNotFound, ProcessNotFound: the target is nobody.
@@ -79,7 +82,7 @@ class Responder:
         """
         return await self._join(await resolve(target, self._ledger, self._trees), asked)
 
-    async def obey(self, wanted: ResponseWanted) -> Response | response_pb2.Response:
+    async def obey(self, wanted: ResponseWanted) -> response_pb2.Response:
         """Carry out what policy wants; call it once the alert is durable.
 
         Raises:
@@ -101,31 +104,31 @@ class Responder:
                 _log.warning("response not resumed", response=message.id, agent=message.agent_id, error=str(error))
 
     async def ended(self, agents: Iterable[Agent]) -> None:
-        """Agents that changed: a kill that was applied but not verified (a process in D state) is verified once the
-        agent has no process left.
+        """Agents that changed: a kill that left somebody (a process in D state) is verified once the agent has ended.
 
         Raises:
             StoreUnavailable: it could not be stored.
         """
         for agent in agents:
-            response = self._applied.get(agent.id)
+            response = self._followed.get(agent.id)
             if response is None or not agent.ended:
                 continue
-            del self._applied[agent.id]
+            del self._followed[agent.id]
             response.state = VERIFIED
             response.survivors = []
+            response.error = ""
             response.steps.append("agent ended")
             response.finished_wall_ns = self._now()
             await self._ledger.save(response, self._trees.killed(agent.id, response.reason, response.finished_wall_ns))
 
-    async def _join(self, target: Resolved, asked: Asked) -> Response | response_pb2.Response:
+    async def _join(self, target: Resolved, asked: Asked) -> response_pb2.Response:
         key = (target.agent.id, target.process, asked.force)
         task = self._running.get(key)
         if task is None:
             task = asyncio.create_task(self._kill(target, asked), name=f"kill {target.agent.id}")
             self._running[key] = task
 
-            def done(finished: asyncio.Task[Response | response_pb2.Response]) -> None:
+            def done(finished: asyncio.Task[response_pb2.Response]) -> None:
                 del self._running[key]
                 if not finished.cancelled() and finished.exception() is not None:
                     _log.warning("kill failed", agent=target.agent.id, error=str(finished.exception()))
@@ -133,7 +136,7 @@ class Responder:
             task.add_done_callback(done)
         return await asyncio.shield(task)
 
-    async def _kill(self, target: Resolved, asked: Asked) -> Response | response_pb2.Response:
+    async def _kill(self, target: Resolved, asked: Asked) -> response_pb2.Response:
         if target.over and (earlier := await self._earlier(target)) is not None:
             return earlier
         response = Response(
@@ -155,12 +158,15 @@ class Responder:
             result = await self._sender.command(target.boot.host, command, self._timeout)
             if result.error_reason:
                 raise from_sensor(result.error_reason, result.error)
+        except (AgentEnded, ProcessNotFound) as error:
+            response.state = VERIFIED
+            response.steps = [f"had already ended ({error.message})"]
+            return await self._settle(response)
         except PlaneError as error:
             await self._failed(response, error)
             raise
         _take(response, result.response)
-        await self._settle(response)
-        return response
+        return await self._settle(response)
 
     def _command(self, target: Resolved, asked: Asked, response: Response) -> sensor_service_pb2.KillCommand:
         agent_id, process = target.agent.id, target.process
@@ -175,7 +181,7 @@ class Responder:
             caller=_wire(asked.caller) if asked.caller else None,
         )
 
-    async def _settle(self, response: Response) -> None:
+    async def _settle(self, response: Response) -> response_pb2.Response:
         """Store how it ended."""
         agent = None
         if response.finished:
@@ -185,9 +191,9 @@ class Responder:
                 agent = self._trees.killed(response.agent_id, response.reason, self._now())
             elif response.state == FAILED:
                 self._trees.kill_failed(response.agent_id)
-            else:
-                self._applied[response.agent_id] = response
-        await self._ledger.save(response, agent)
+            if response.state == APPLIED or response.survivors:
+                self._followed[response.agent_id] = response
+        return await self._ledger.save(response, agent)
 
     async def _failed(self, response: Response, error: PlaneError) -> None:
         response.state = FAILED
@@ -208,16 +214,14 @@ class Responder:
                 return message
         return None
 
-    async def _nothing_left(self, target: Resolved, response: Response) -> Response:
+    async def _nothing_left(self, target: Resolved, response: Response) -> response_pb2.Response:
         """The target had ended by itself, or nothing was enrolled yet: that is what was asked for."""
-        pending = target.agent.state == agent_pb2.AGENT_STATE_PENDING
         response.state = VERIFIED
-        response.steps = ["nothing was enrolled yet" if pending else "had already ended"]
+        response.steps = ["nothing was enrolled yet" if target.pending else "had already ended"]
         response.finished_wall_ns = self._now()
-        await self._ledger.save(response, None)
-        if pending and target.process is None:
-            await self._ledger.mark_killed(target.agent.id, response.reason, response.finished_wall_ns)
-        return response
+        if target.pending:
+            await self._ledger.cancel_pending(target.agent, response.reason, response.finished_wall_ns)
+        return await self._ledger.save(response, None)
 
 
 def _wire(key: ProcessKey) -> process_pb2.ProcessKey:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from controlplane.errors import AgentNotFound, InvalidArgument, ProcessNotFound
+from controlplane.errors import AgentEnded, AgentNotFound, InvalidArgument, ProcessNotFound
 from controlplane.model import Boot, ProcessKey
-from controlplane.respond.ports import Ledger, Trees
+from controlplane.respond.ledger import Ledger
+from controlplane.respond.ports import Trees
 from rubicon.v1 import agent_pb2, response_pb2
 
 
@@ -22,6 +23,11 @@ class Resolved:
     over: bool
     """There is nothing left to do: the agent, or the process with all its descendants, has ended."""
 
+    @property
+    def pending(self) -> bool:
+        """Nothing was enrolled yet."""
+        return self.agent.state == agent_pb2.AGENT_STATE_PENDING
+
 
 async def resolve(target: response_pb2.Target, ledger: Ledger, trees: Trees) -> Resolved:
     """Find the target.
@@ -29,6 +35,7 @@ async def resolve(target: response_pb2.Target, ledger: Ledger, trees: Trees) -> 
     Raises:
         InvalidArgument: the target names nothing.
         AgentNotFound, ProcessNotFound: there is no such agent or process.
+        AgentEnded: the agent was finished while processes went on: they are nobody's now.
     """
     kind = target.WhichOneof("kind")
     if kind == "process":
@@ -37,39 +44,33 @@ async def resolve(target: response_pb2.Target, ledger: Ledger, trees: Trees) -> 
         raise InvalidArgument("target names neither an agent nor a process")
     agent = await ledger.agent(target.agent)
     if agent is None:
-        raise AgentNotFound(f"there is no agent {target.agent!r}")
+        raise AgentNotFound(f"no agent is called {target.agent!r}, or several ids begin with it")
     live = trees.agent(agent.id)
-    ended = live.ended if live is not None else agent.state not in _LIVING
-    return Resolved(agent, _boot(agent, trees), None, ended or agent.state == agent_pb2.AGENT_STATE_PENDING)
+    boot = live.boot if live is not None and live.boot is not None else Boot(agent.host, agent.root.boot_id)
+    ended = live.ended if live is not None else agent.state != agent_pb2.AGENT_STATE_RUNNING
+    if agent.state == agent_pb2.AGENT_STATE_FINISHED and agent.processes:
+        raise AgentEnded(
+            f"agent {agent.name} was finished and {agent.processes} of its processes went on unwatched",
+            "end them by other means: Rubicon does not follow them any more",
+        )
+    return Resolved(agent, boot, None, ended)
 
 
 async def _process(target: response_pb2.Target, ledger: Ledger, trees: Trees) -> Resolved:
     wanted = target.process
     if not wanted.pid:
         raise InvalidArgument("target.process has no pid")
-    process = await ledger.process(wanted)
-    if process is None:
-        raise ProcessNotFound(
-            f"no agent has a process {wanted.pid} that was started at {wanted.start_time_ns} ns"
-            if wanted.start_time_ns
-            else f"no agent has a living process {wanted.pid}"
-        )
-    agent = await ledger.agent(process.agent_id)
-    if agent is None:
-        raise AgentNotFound(f"there is no agent {process.agent_id!r}")
-    key = ProcessKey(process.id.pid, process.id.start_time_ns)
-    view = trees.view(agent.id)
-    entity = view.process(key) if view is not None else None
-    alive = entity.alive if entity is not None else not process.HasField("ended_at")
-    over = view is None or not (alive or trees.descendants(agent.id, key))
-    return Resolved(agent, Boot(process.id.host, process.id.boot_id), key, over)
-
-
-def _boot(agent: agent_pb2.Agent, trees: Trees) -> Boot:
-    live = trees.agent(agent.id)
-    if live is not None and live.boot is not None:
-        return live.boot
-    return Boot(agent.host, agent.root.boot_id)
-
-
-_LIVING = (agent_pb2.AGENT_STATE_PENDING, agent_pb2.AGENT_STATE_RUNNING)
+    entity = trees.find(wanted.host, wanted.boot_id, wanted.pid, wanted.start_time_ns)
+    if entity is not None:
+        agent = await ledger.agent(entity.agent_id)
+        if agent is None:
+            raise AgentNotFound(f"agent {entity.agent_id} is not stored yet", "try again")
+        over = not entity.alive and not trees.descendants(entity.agent_id, entity.key)
+        return Resolved(agent, entity.boot, entity.key, over)
+    stored = await ledger.process(wanted) if wanted.start_time_ns else None
+    agent = await ledger.agent(stored.agent_id) if stored is not None else None
+    if stored is None or agent is None:
+        when = f" that started at {wanted.start_time_ns} ns" if wanted.start_time_ns else ", alive"
+        raise ProcessNotFound(f"no agent has a process {wanted.pid}{when}")
+    boot = Boot(stored.id.host, stored.id.boot_id)
+    return Resolved(agent, boot, ProcessKey(stored.id.pid, stored.id.start_time_ns), True)

@@ -1,0 +1,58 @@
+"""What a responder reads from and writes to the store."""
+
+from __future__ import annotations
+
+import asyncio
+
+from controlplane.model import Agent, Response
+from controlplane.store import convert, schema
+from controlplane.store.store import Store
+from controlplane.store.writer import Write
+from rubicon.v1 import agent_pb2, process_pb2, response_pb2
+
+LOOK_BACK = 100
+"""Responses of an agent that are searched for the one that ended it."""
+
+
+class Ledger:
+    """Raises, from every method: StoreUnavailable, the database cannot be read or written."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def agent(self, text: str) -> agent_pb2.Agent | None:
+        """By id, name or unique id prefix."""
+        return await asyncio.to_thread(self._store.entities.agent, text)
+
+    async def process(self, process: process_pb2.ProcessId) -> process_pb2.Process | None:
+        """One process by its whole identity."""
+        wanted = (process.pid, process.start_time_ns)
+        for boot in await asyncio.to_thread(self._store.entities.boots):
+            if process.host in ("", boot.host) and process.boot_id in ("", boot.boot_id):
+                found = await asyncio.to_thread(self._store.entities.process, boot.id, *wanted)
+                if found is not None:
+                    return found
+        return None
+
+    async def responses(self, agent_id: str) -> list[response_pb2.Response]:
+        """Responses to an agent, newest first."""
+        return await asyncio.to_thread(self._store.entities.responses, agent_id=agent_id, limit=LOOK_BACK)
+
+    async def save(self, response: Response, agent: Agent | None) -> response_pb2.Response:
+        """Make a response, and the agent that it changed, durable in one transaction; watchers are told then."""
+        message = convert.response(response)
+        write = Write(responses=[message])
+        write.rows.put(schema.responses, convert.response_row(message))
+        if agent is not None:
+            write.rows.put(schema.agents, convert.agent_row(agent, self._store.number(response.boot)))
+        await self._store.writer.commit(write)
+        return message
+
+    async def cancel_pending(self, agent: agent_pb2.Agent, reason: str, wall_ns: int) -> None:
+        """Make KILLED of an agent that nothing was enrolled for."""
+        agent.state = agent_pb2.AGENT_STATE_KILLED
+        agent.reason = reason
+        agent.ended_at.CopyFrom(convert.stamp(wall_ns))
+        write = Write()
+        write.rows.put(schema.agents, convert.agent_message_row(agent, 0))
+        await self._store.writer.commit(write)
