@@ -49,7 +49,7 @@ class WireSettings:
 class WatchSettings:
     """Live watchers."""
 
-    queue: int = 20_000
+    queue: int = 2_000
     """Items that may wait for one watcher; beyond it the watch ends with RESOURCE_EXHAUSTED."""
     watchers: int = 256
     """Watchers at once."""

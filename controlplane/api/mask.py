@@ -159,7 +159,7 @@ def _argument(program: str, argument: str) -> tuple[str, Callable[[str], str] | 
             return (f"{argument[: -len(value)]}{MASK}" if _is_secret(name, value) else text(argument)), None
         return argument, _named(name) if is_secret_name(name) else None
     pair = _PAIR.fullmatch(argument)
-    if pair and pair[2][0] not in "'\"" and _is_secret(pair[1], pair[2]):
+    if pair and pair[2][0] not in "'\"*" and _is_secret(pair[1], pair[2]):
         return f"{pair[1]}={MASK}", None
     return text(argument), None
 

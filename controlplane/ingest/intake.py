@@ -8,11 +8,11 @@ all that followed from them are durable in one transaction.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
 
 from controlplane import logs
-from controlplane.model import Agent, Alert, Flow, HostKey, Process, ResponseWanted
+from controlplane.model import Agent, HostKey, ResponseWanted
+from controlplane.model.changes import Changes
 from controlplane.store import convert, schema
 from controlplane.store.store import Store
 from controlplane.store.writer import Write
@@ -23,51 +23,22 @@ CHUNK = 1000
 """Events that go through the pipeline without a break, so that calls and other streams get their turn (about 10 ms)."""
 
 
-class Changes(Protocol):
-    """What a run of events changed; see pipeline.py, which makes it."""
-
-    @property
-    def events(self) -> Sequence[event_pb2.Event]:
-        """Those that were new, in order."""
-
-    @property
-    def agents(self) -> Iterable[Agent]:
-        """New or changed."""
-
-    @property
-    def processes(self) -> Iterable[Process]:
-        """New or changed."""
-
-    @property
-    def flows(self) -> Iterable[Flow]:
-        """New or changed."""
-
-    @property
-    def alerts(self) -> Iterable[Alert]:
-        """New or changed."""
-
-    @property
-    def responses(self) -> Sequence[ResponseWanted]:
-        """What policy wants done, after this is durable."""
-
-    @property
-    def seen(self) -> Iterable[tuple[int, int, bytes]]:
-        """(epoch, CPU, state) of record sequences that moved."""
-
-
 Apply = Callable[[HostKey, Sequence[event_pb2.Event]], Changes]
-CarryOut = Callable[[HostKey, ResponseWanted], Awaitable[None]]
+CarryOut = Callable[[ResponseWanted], Awaitable[None]]
+Ended = Callable[[Sequence[Agent]], Awaitable[None]]
 
 
 class Intake:
     """Takes batches of all streams."""
 
-    def __init__(self, store: Store, apply: Apply, carry_out: CarryOut) -> None:
+    def __init__(self, store: Store, apply: Apply, carry_out: CarryOut, ended: Ended) -> None:
         """
         Args:
             apply: the pipeline: pure, in memory, on the loop.
             carry_out: does a response; runs as a task of its own after its alert is durable.
+            ended: is told of agents whose end is durable.
         """
+        self._ended = ended
         self._store = store
         self._apply = apply
         self._carry_out = carry_out
@@ -97,7 +68,10 @@ class Intake:
     def _submit(
         self, number: int, host: HostKey, events: Sequence[event_pb2.Event], acknowledged: int
     ) -> asyncio.Future[int]:
-        changes = self._apply(host, events)
+        return self.store(number, host, self._apply(host, events), acknowledged)
+
+    def store(self, number: int, host: HostKey, changes: Changes, acknowledged: int = 0) -> asyncio.Future[int]:
+        """Make changes durable, and have their responses carried out after that."""
         write = Write(number, host.clock_offset_ns, acknowledged, changes.events)
         rows = write.rows
         for agent in changes.agents:
@@ -113,16 +87,27 @@ class Intake:
         for epoch, cpu, state in changes.seen:
             rows.put(schema.seen, {"boot": number, "epoch": epoch, "cpu": cpu, "state": state})
         done = self._store.writer.submit(write)
-        if changes.responses:
-            task = asyncio.create_task(self._respond(done, host, changes.responses), name="respond")
+        ended = [agent for agent in changes.agents if agent.ended]
+        if changes.responses or ended:
+            task = asyncio.create_task(self._respond(done, changes.responses, ended), name="respond")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return done
 
-    async def _respond(self, done: asyncio.Future[int], host: HostKey, wanted: Sequence[ResponseWanted]) -> None:
+    async def stop(self) -> None:
+        """Give up on responses that are still under way: they are wanted again after a restart."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _respond(
+        self, done: asyncio.Future[int], wanted: Sequence[ResponseWanted], ended: Sequence[Agent]
+    ) -> None:
         await asyncio.shield(done)
+        if ended:
+            await self._ended(ended)
         for one in wanted:
             try:
-                await self._carry_out(host, one)
+                await self._carry_out(one)
             except Exception:  # noqa: BLE001 - one response that fails must not stop the next one
                 _log.exception("response failed", agent=one.agent_id, response=one.id)

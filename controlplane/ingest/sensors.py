@@ -15,6 +15,10 @@ HANDOVER = 3.0
 """Seconds that a new stream of a host waits for the old one to end: a restarted sensor is faster than its predecessor's
 death is noticed."""
 
+ARRIVES = 60.0
+"""Seconds that something to be done on a host waits for its sensor: longer than the sensor's longest pause between two
+attempts to connect."""
+
 
 @dataclass(slots=True, eq=False)
 class Sensor:
@@ -35,9 +39,15 @@ class Sensor:
 class Sensors:
     """Registry of live streams: one a host."""
 
-    def __init__(self) -> None:
+    def __init__(self, cover: Callable[[Boot, coverage_pb2.Coverage], None]) -> None:
+        """
+        Args:
+            cover: is told what a host sees, whenever that changes.
+        """
+        self._tell = cover
         self._live: dict[str, Sensor] = {}
         self._coverage: dict[str, coverage_pb2.Coverage] = {}
+        self._arrived = asyncio.Event()
 
     async def add(self, sensor: Sensor) -> None:
         """Take a stream in.
@@ -59,6 +69,8 @@ class Sensors:
             pid = self._live[host].process[0]
             raise SensorDuplicate(f"another sensor of host {host} is connected (pid {pid})")
         self._live[host] = sensor
+        self._arrived.set()
+        self._arrived = asyncio.Event()
         self.cover(sensor, sensor.coverage)
 
     def remove(self, sensor: Sensor) -> None:
@@ -78,6 +90,7 @@ class Sensors:
         kept.host = sensor.boot.host
         sensor.coverage = kept
         self._coverage[sensor.boot.host] = kept
+        self._tell(sensor.boot, kept)
 
     def coverage(self, host: str = "") -> list[coverage_pb2.Coverage]:
         """Coverage of every host seen since the start (or of one), with whether it is connected now."""
@@ -94,6 +107,14 @@ class Sensors:
         """The boot of the connected host, None when it is not connected."""
         sensor = self._live.get(host)
         return sensor.boot if sensor else None
+
+    async def wait_for(self, host: str, timeout: float = ARRIVES) -> bool:
+        """Wait until the host's sensor is connected; False when it does not come within `timeout` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while host not in self._live:
+                    await self._arrived.wait()
+        return host in self._live
 
     def pick(self, host: str) -> str:
         """The host that a call means: the one given, or the only one.

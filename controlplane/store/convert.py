@@ -153,14 +153,19 @@ def response(entity: model.Response) -> response_pb2.Response:
 
 def agent_row(entity: model.Agent, boot: int) -> Row:
     """Row of an agent; `boot` 0 while it is pending."""
+    return agent_message_row(agent(entity), boot)
+
+
+def agent_message_row(message: agent_pb2.Agent, boot: int) -> Row:
+    """Row of an agent."""
     return {
-        "id": entity.id,
-        "name": entity.name,
-        "state": entity.state,
+        "id": message.id,
+        "name": message.name,
+        "state": message.state,
         "boot": boot or None,
-        "started_ns": entity.started_wall_ns,
-        "ended_ns": entity.ended_wall_ns,
-        "body": agent(entity).SerializeToString(),
+        "started_ns": nanoseconds(message.started_at),
+        "ended_ns": nanoseconds(message.ended_at) if message.HasField("ended_at") else None,
+        "body": message.SerializeToString(),
     }
 
 

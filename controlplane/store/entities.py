@@ -17,6 +17,7 @@ from rubicon.v1 import agent_pb2, alert_pb2, coverage_pb2, flow_pb2, process_pb2
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 LIVING = (agent_pb2.AGENT_STATE_PENDING, agent_pb2.AGENT_STATE_RUNNING)
+_OPEN = (response_pb2.RESPONSE_STATE_REQUESTED, response_pb2.RESPONSE_STATE_APPLIED)
 PageKey = tuple[int, str]
 
 
@@ -122,6 +123,14 @@ class EntityReader:
         found = self._bodies(process_pb2.Process, select(columns.body).where(*where))
         return found[0] if found else None
 
+    def processes_of_pid(self, pid: int) -> list[process_pb2.Process]:
+        """All that ever had this pid, on every boot."""
+        columns = schema.processes.c
+        boots = select(schema.boots.c.id)
+        return self._bodies(
+            process_pb2.Process, select(columns.body).where(columns.boot.in_(boots), columns.pid == pid)
+        )
+
     def flows(self, agent_id: str, *, open_only: bool = False) -> list[flow_pb2.Flow]:
         """An agent's flows, oldest first."""
         columns = schema.flows.c
@@ -149,6 +158,14 @@ class EntityReader:
             wanted.append(columns.time_ns >= since_ns)
         return [alert_pb2.Alert.FromString(row.body) for row in self._all(statement.where(*wanted))]
 
+    def settled_alerts(self, agents: Collection[str]) -> frozenset[str]:
+        """Ids of the alerts of these agents whose response, if any was wanted, has begun."""
+        alerts, responses = schema.alerts.c, schema.responses.c
+        stored = select(responses.id).where(responses.agent_id.in_(list(agents)))
+        begun = set(self._run(lambda connection: connection.execute(stored).scalars().all()))
+        bodies = self._bodies(alert_pb2.Alert, select(alerts.body).where(alerts.agent_id.in_(list(agents))))
+        return frozenset(a.id for a in bodies if not a.response_id or a.response_id in begun)
+
     def alert(self, alert_id: str) -> alert_pb2.Alert | None:
         """One alert."""
         columns = schema.alerts.c
@@ -164,6 +181,12 @@ class EntityReader:
         if agent_id:
             statement = statement.where(columns.agent_id == agent_id)
         return [response_pb2.Response.FromString(row.body) for row in self._all(statement)]
+
+    def open_responses(self) -> list[response_pb2.Response]:
+        """Those that were asked for and are neither verified nor failed, oldest first."""
+        columns = schema.responses.c
+        statement = select(columns.body).where(columns.state.in_(_OPEN)).order_by(columns.requested_ns)
+        return self._bodies(response_pb2.Response, statement)
 
     def response(self, response_id: str) -> response_pb2.Response | None:
         """One response."""

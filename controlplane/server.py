@@ -1,0 +1,247 @@
+"""rubicon-plane: puts the parts together and serves them on the instance's Unix socket until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import gc
+import grp
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from controlplane import logs
+from controlplane.api.agents import AgentServicer
+from controlplane.api.alerts import AlertServicer
+from controlplane.api.coverage import CoverageServicer
+from controlplane.api.events import EventServicer
+from controlplane.api.guard import Guard
+from controlplane.api.hub import Hub
+from controlplane.api.responses import ResponseServicer
+from controlplane.audit.audit import Audit
+from controlplane.errors import PlaneError
+from controlplane.ingest.connect import VERSION, SensorServicer
+from controlplane.ingest.intake import Intake
+from controlplane.ingest.restore import restore
+from controlplane.ingest.sensors import Sensors
+from controlplane.model import Boot, ResponseWanted
+from controlplane.pipeline import Pipeline
+from controlplane.respond import Responder
+from controlplane.settings import Settings
+from controlplane.store.store import Store
+from rubicon.v1 import (
+    agent_service_pb2_grpc,
+    alert_service_pb2_grpc,
+    coverage_service_pb2_grpc,
+    event_service_pb2_grpc,
+    response_pb2,
+    response_service_pb2_grpc,
+    sensor_service_pb2_grpc,
+    tokens,
+)
+from rubicon.v1.instance import Instance
+
+_log = logs.get("server")
+GROUP = "rubicon"
+"""Members may use the sockets."""
+
+
+class Plane:
+    """One plane. `start` returns when it serves; `stop` when everything taken is durable."""
+
+    def __init__(self, socket: Path, folder: Path, key: bytes, settings: Settings | None = None) -> None:
+        """
+        Args:
+            socket: where to listen; its folder must exist.
+            folder: the store's.
+            key: with which tokens are verified.
+        """
+        self.socket = socket
+        self.settings = settings or Settings()
+        self._folder = folder
+        self._key = key
+
+    async def start(self) -> None:
+        """Open the store, give the pipeline its memory back, listen.
+
+        Raises:
+            StoreUnavailable: the store cannot be used.
+            OSError: the socket cannot be made.
+        """
+        settings = self.settings
+        self.store = Store(self._folder, settings.store)
+        self.pipeline = Pipeline()
+        self.sensors = Sensors(self.pipeline.cover)
+        self.audit = Audit(self.store)
+        self.hub = Hub(settings.watch)
+        self.responder = Responder(self.sensors, self.pipeline, self.store, settings.wire.command_timeout)
+        self.intake = Intake(self.store, self.pipeline.apply, self._obey, self.responder.ended)
+        self.store.writer.listeners.append(self.hub.published)
+        for stream, changes in await restore(self.store, self.pipeline):
+            self.intake.store(self.store.number(stream.boot), stream, changes)
+        # What lives now lives long: keep the collector away from it, and from running every 700 allocations.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        await self._listen()
+        self._resuming = asyncio.create_task(self._resume(), name="resume")
+
+    async def _resume(self) -> None:
+        """Carry out what was under way when the plane ended, as soon as the hosts are back."""
+        waiting = await asyncio.to_thread(self.store.entities.open_responses)
+        by_host: dict[str, list[response_pb2.Response]] = {}
+        for response in waiting:
+            agent = await asyncio.to_thread(self.store.entities.agent, response.agent_id)
+            by_host.setdefault(agent.host if agent else "", []).append(response)
+        for host, responses in by_host.items():
+            await self.sensors.wait_for(host)
+            await self.responder.resume(responses)
+
+    async def _obey(self, wanted: ResponseWanted) -> None:
+        """Policy's part of a kill; a plane that has just restarted gives the sensor time to come back."""
+        target = f"agent {wanted.agent_id} for alert {wanted.alert_id}: {wanted.reason}"
+        agent = self.pipeline.agent(wanted.agent_id)
+        if agent is not None and agent.boot is not None:
+            await self.sensors.wait_for(agent.boot.host)
+        outcome = "ok"
+        try:
+            await self.responder.obey(wanted)
+        except PlaneError as error:
+            outcome = error.reason
+            raise
+        finally:
+            await self.audit.record("policy", "Kill", target, outcome)
+
+    async def _listen(self) -> None:
+        wire = self.settings.wire
+        self._server = grpc.aio.server(
+            interceptors=[Guard(self._key, self._owner_of, self.audit)],
+            options=[
+                ("grpc.max_receive_message_length", wire.message_bytes),
+                ("grpc.max_send_message_length", wire.message_bytes),
+                ("grpc.keepalive_time_ms", int(wire.keepalive * 1000)),
+                ("grpc.keepalive_timeout_ms", int(wire.keepalive * 1000)),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.max_pings_without_data", 0),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        timeout = wire.command_timeout
+        connect = SensorServicer(self.store, self.intake, self.sensors, self.settings.store.give_up)
+        agents = AgentServicer(self.store, self.sensors, self.hub, timeout)
+        coverage = CoverageServicer(self.store, self.sensors, self.pipeline.facts, timeout)
+        sensor_service_pb2_grpc.add_SensorServiceServicer_to_server(connect, self._server)
+        agent_service_pb2_grpc.add_AgentServiceServicer_to_server(agents, self._server)
+        alert_service_pb2_grpc.add_AlertServiceServicer_to_server(AlertServicer(self.store, self.hub), self._server)
+        event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(self.store, self.hub), self._server)
+        coverage_service_pb2_grpc.add_CoverageServiceServicer_to_server(coverage, self._server)
+        response_service_pb2_grpc.add_ResponseServiceServicer_to_server(
+            ResponseServicer(self.store, self.responder), self._server
+        )
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self.socket.unlink(missing_ok=True)
+        before = os.umask(0o117)
+        try:
+            if not self._server.add_insecure_port(f"unix:{self.socket}"):
+                raise OSError(f"cannot listen on {self.socket}")
+        finally:
+            os.umask(before)
+        give_to_group(self.socket)
+        await self._server.start()
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self) -> None:
+        """End streams and calls, write what waits, close the store."""
+        await self._health.enter_graceful_shutdown()
+        self.sensors.close_all()
+        self._resuming.cancel()
+        await asyncio.gather(self._resuming, return_exceptions=True)
+        await self._server.stop(self.settings.wire.stop_grace)
+        await self.intake.stop()
+        await self.store.close()
+        self.socket.unlink(missing_ok=True)
+
+    async def _owner_of(self, claims: tokens.Claims) -> str:
+        number = self.store.number(Boot(claims.host, claims.boot_id))
+        if not number:
+            return ""
+        found = await asyncio.to_thread(self.store.entities.process, number, claims.pid, claims.start_time)
+        return "" if found is None or found.HasField("ended_at") else found.agent_id
+
+
+def give_to_group(path: Path) -> None:
+    """Let members of the group in; without the group only root may."""
+    with contextlib.suppress(KeyError, PermissionError):
+        os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)
+
+
+@contextlib.contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Hold the lock that one plane of an instance has.
+
+    Raises:
+        BlockingIOError: another has it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def serve(plane: Plane) -> None:
+    """Run until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await plane.start()
+    _log.info("plane ready", socket=str(plane.socket), version=VERSION, pid=os.getpid())
+    await stop.wait()
+    _log.info("plane stopping")
+    await plane.stop()
+    _log.info("plane stopped")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The console script rubicon-plane. Exit status: 0 stopped when asked, 1 could not start, 2 usage."""
+    parser = argparse.ArgumentParser(prog="rubicon-plane", description="Rubicon's control plane on this host.")
+    parser.add_argument("--version", action="version", version=VERSION)
+    parser.parse_args(arguments)
+    logs.configure()
+    try:
+        instance = Instance.current()
+        settings = Settings.from_environment()
+    except ValueError as error:
+        print(f"rubicon-plane: {error}", file=sys.stderr)
+        return 2
+    try:
+        instance.run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        give_to_group(instance.run_dir)
+        with only_one(instance.run_dir / "plane.lock"):
+            key = tokens.ensure_key(instance)
+            asyncio.run(serve(Plane(instance.plane_socket, instance.store_dir, key, settings)))
+    except BlockingIOError:
+        print(
+            f"rubicon-plane: another plane of instance {instance.name} runs; 'rubicon down' stops it", file=sys.stderr
+        )
+        return 1
+    except PlaneError as error:
+        print(f"rubicon-plane: {error.message}; {error.hint}", file=sys.stderr)
+        return 1
+    except (OSError, tokens.TokenError) as error:
+        print(f"rubicon-plane: {error}; run it as root, or with 'sudo rubicon up'", file=sys.stderr)
+        return 1
+    return 0
