@@ -48,7 +48,7 @@ class Commands:
         except SensorError as error:
             result.error_reason, result.error = error.reason, str(error)
             log.info("command refused", command=kind, reason=error.reason, error=str(error))
-        except Exception as error:  # noqa: BLE001 - a defect in one command must not end the sensor
+        except Exception as error:
             result.error_reason, result.error = "INTERNAL", f"{kind} failed in the sensor of {self._host}: {error}"
             log.exception("command failed", command=kind)
         return result

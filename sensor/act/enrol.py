@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from sensor.settings import EnrolSettings
 
 Emit = Callable[[event_pb2.Event], None]
-Snapshot = Callable[[str, Iterable[processes.Key]], Iterable[event_pb2.Event]]
-"""Events that describe an agent's processes as /proc shows them; processes that ended meanwhile are left out."""
+Snapshot = Callable[[Iterable[int]], Iterable[event_pb2.Event]]
+"""Events that describe processes as /proc shows them; those that ended meanwhile are left out. May block for seconds."""
 
 
 @dataclass(slots=True)
@@ -131,10 +131,11 @@ class Enroller:
                 self.forget(agent)
                 raise
             self.announce(agent)
+        self.describe(agent)
         return agent
 
-    def announce(self, agent: Living, *, describe: bool = True) -> None:
-        """Emit the Enrol event of a living agent, and what its processes are."""
+    def announce(self, agent: Living) -> None:
+        """Emit the Enrol event of a living agent."""
         enrol = event_pb2.Enrol(
             name=agent.name,
             labels=agent.labels,
@@ -151,9 +152,14 @@ class Enroller:
             event.enrol.root.CopyFrom(root)
             event.process.CopyFrom(root)
         self.emit(event)
-        if describe:
-            members = [processes.key(task) for task in self.kernel.tasks() if task.agent == agent.number]
-            for described in self.snapshot(agent.id, members):
+
+    def describe(self, agent: Living) -> None:
+        """Emit what its living processes are. Call it without the lock: a hostile process can make reads of it hang."""
+        members = sorted(
+            (task for task in self.kernel.tasks() if task.agent == agent.number), key=lambda t: t.start_time
+        )
+        for described in self.snapshot(task.pid for task in members):
+            if described.agent_id == agent.id:
                 self.emit(described)
 
     def cgroup(self, agent: Living) -> Cgroup | None:
@@ -221,7 +227,9 @@ class Enroller:
             except BaseException:
                 self.forget(agent)
                 raise
-            self.announce(agent, describe=describe)
+            self.announce(agent)
+        if describe:
+            self.describe(agent)
         return agent
 
     def _register(self, facts: Facts, cgroup: Cgroup | None, *, owned: bool, root: processes.Key = (0, 0)) -> Living:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from sensor.kernel.loader import Kernel
 
-from rubicon.v1 import event_pb2, process_pb2
+from rubicon.v1 import event_pb2
 from rubicon.v1.instance import Instance
 from sensor.act.cgroup import Cgroup
 from sensor.act.enrol import Enroller, Facts
@@ -19,6 +20,7 @@ from sensor.act.kill import Killer
 from sensor.act.processes import Key
 from sensor.act.registry import Living, Registry
 from sensor.act.watch import Watch
+from sensor.collect.snapshot import snapshot
 from sensor.settings import EnrolSettings, KernelSettings, KillSettings
 
 PROGRAMS = Path(__file__).parents[2] / "e2e" / "programs"
@@ -50,15 +52,10 @@ class Stage:
         settings = EnrolSettings(move=self.move, linger_s=0.001)
         self.registry = Registry(self.instance.state_dir / "agents.json", "boot")
         self.enroller = Enroller(
-            self.kernel, self.events.append, self.instance, self.registry, settings, self._snapshot
+            self.kernel, self.events.append, self.instance, self.registry, settings, partial(snapshot, self.kernel)
         )
         self.killer = Killer(self.enroller, KillSettings(patience_s=1.5), "here", "boot")
         self.watch = Watch(self.enroller, self.killer, settings, lambda agent: self.condemned.append(agent.id))
-
-    def _snapshot(self, agent_id: str, members: Iterable[Key]) -> Iterable[event_pb2.Event]:
-        for pid, start_time in members:
-            process = process_pb2.ProcessKey(pid=pid, start_time_ns=start_time)
-            yield event_pb2.Event(agent_id=agent_id, process=process, process_snapshot=event_pb2.ProcessSnapshot())
 
     def restart(self) -> None:
         """As after SIGKILL: nothing is closed properly, everything is read anew."""

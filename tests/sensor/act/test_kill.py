@@ -30,7 +30,7 @@ def gone(pid: int) -> bool:
 
 
 def test_the_whole_tree_dies_and_it_is_verified(stage: Stage) -> None:
-    agent, child = stage.launch("sh", "-c", TREE)
+    agent, _child = stage.launch("sh", "-c", TREE)
     bystander = stage.plain("sleep", "60")
     until(lambda: len(stage.members(agent)) == 6)
     pids = stage.members(agent)
@@ -61,7 +61,7 @@ def test_without_a_cgroup_signals_do_it(stage: Stage) -> None:
 
 def test_whoever_left_the_cgroup_dies_too(stage: Stage) -> None:
     root = Cgroup.at("/").folder
-    agent, child = stage.launch("sh", "-c", f"sh -c 'echo $$ > {root}/cgroup.procs; exec setsid sleep 60' & sleep 61")
+    agent, _child = stage.launch("sh", "-c", f"sh -c 'echo $$ > {root}/cgroup.procs; exec setsid sleep 60' & sleep 61")
     until(lambda: stage.kernel.agents.get(agent.number).flags & AgentFlag.LEAVERS)
     pids = stage.members(agent)
     assert stage.killer.kill_agent(agent, Order()).state == VERIFIED
@@ -83,7 +83,7 @@ def test_a_stranger_in_the_cgroup_lives(stage: Stage) -> None:
 
 
 def test_a_reused_pid_is_not_signalled(stage: Stage) -> None:
-    agent, child = stage.launch("sleep", "60")
+    agent, _child = stage.launch("sleep", "60")
     innocent = stage.plain("sleep", "60")
     pid, start_time = stage.key(innocent.pid)
     response = stage.killer.kill_agent(agent, Order(descendants=[(pid, start_time - 10_000_000)]))
@@ -92,7 +92,7 @@ def test_a_reused_pid_is_not_signalled(stage: Stage) -> None:
 
 
 def test_the_planes_descendants_die_with_their_children(stage: Stage) -> None:
-    agent, child = stage.launch("sleep", "60")
+    agent, _child = stage.launch("sleep", "60")
     escaped = stage.plain("sh", "-c", "sleep 60 & sleep 61")
     until(lambda: sum(task.parent_pid == escaped.pid for task in stage.kernel.tasks()) == 2)
     children = [task.pid for task in stage.kernel.tasks() if task.parent_pid == escaped.pid]
@@ -114,7 +114,7 @@ def test_the_caller_and_its_ancestors_are_protected(stage: Stage) -> None:
 
 
 def test_the_sensor_and_pid_1_in_the_planes_list_are_spared(stage: Stage) -> None:
-    agent, child = stage.launch("sleep", "60")
+    agent, _child = stage.launch("sleep", "60")
     us, init = stage.key(os.getpid()), stage.key(1)
     response = stage.killer.kill_agent(agent, Order(descendants=[us, init]))
     assert response.state == VERIFIED

@@ -1,0 +1,269 @@
+"""rubicon-sensor: the privileged daemon of a host, one per instance.
+
+Order of a start: the lock, the kernel (what an earlier sensor left in force is adopted), the registry, the local
+socket, so that `launch` and `kill` work within the first second and without a plane; then collection and the stream
+to the plane. SIGTERM ends it in the opposite order and leaves in force what is pinned. SIGKILL at any moment loses
+nothing but the time until the next start: the ring is pinned and its position moves only after the spool's fsync.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import functools
+import importlib.metadata
+import logging
+import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+from google.protobuf.json_format import MessageToDict
+
+from rubicon.v1 import coverage_pb2, event_pb2, sensor_service_pb2, tokens
+from rubicon.v1.ids import agent_number
+from rubicon.v1.instance import Instance
+from sensor import logs
+from sensor.act.command import CAPABILITIES, Commands
+from sensor.act.enrol import Enroller
+from sensor.act.kill import Killer, Order
+from sensor.act.registry import Living, Registry
+from sensor.act.watch import Watch
+from sensor.collect.clock import clock_offset_ns, kernel_release
+from sensor.collect.collector import Collector
+from sensor.collect.coverage import coverage
+from sensor.collect.identity import SensorRecords
+from sensor.collect.snapshot import snapshot
+from sensor.errors import SensorError
+from sensor.kernel.abi import EventKind
+from sensor.kernel.loader import Kernel
+from sensor.local import host
+from sensor.local.context import Context
+from sensor.local.server import LocalServer
+from sensor.settings import Settings
+from sensor.ship.spool import Spool
+from sensor.ship.uplink import Uplink
+
+log = structlog.get_logger(part="daemon")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The console script; its exit status: 0 after SIGTERM, 1 when the sensor could not start or had to end."""
+    parser = argparse.ArgumentParser(prog="rubicon-sensor", description="Rubicon's sensor for this host (root).")
+    parser.add_argument("--verbose", action="store_true", help="log debug messages too")
+    parser.add_argument("--version", action="version", version=_version())
+    options = parser.parse_args(arguments)
+    try:
+        instance = Instance.current()
+        settings = Settings.from_environment()
+        logs.configure(settings.host.name, logging.DEBUG if options.verbose else logging.INFO)
+        with host.only_one(instance):
+            asyncio.run(_Sensor(instance, settings).run())
+    except (SensorError, ValueError, OSError) as error:
+        log.error("sensor cannot run", error=str(error), kind=type(error).__name__)
+        return 1
+    return 0
+
+
+@functools.cache
+def _version() -> str:
+    return importlib.metadata.version("rubicon")
+
+
+class _Sensor:
+    """The parts of one running sensor, wired."""
+
+    def __init__(self, instance: Instance, settings: Settings) -> None:
+        self._instance = instance
+        self._settings = settings
+        self._look = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._kernel = Kernel.open(instance, settings.kernel)
+        records = SensorRecords()
+        self._spool = Spool(instance.spool_dir, records.stamp)
+        self._collector = Collector(self._kernel, self._spool, records)
+        self._registry = Registry(instance.state_dir / "agents.json", settings.host.boot_id)
+        self._enroller = Enroller(
+            self._kernel,
+            self._emit,
+            instance,
+            self._registry,
+            settings.enrol,
+            functools.partial(snapshot, self._kernel),
+        )
+        self._killer = Killer(self._enroller, settings.kill, settings.host.name, settings.host.boot_id)
+        self._watch = Watch(self._enroller, self._killer, settings.enrol, self._kill_again)
+        self._commands = Commands(self._enroller, self._killer, self._watch, settings.host.name)
+        self._key = tokens.ensure_key(instance)
+        self._threads = ThreadPoolExecutor(settings.kill.threads, "act")
+        self._sweeper = ThreadPoolExecutor(1, "watch")
+        self._uplink = Uplink(
+            f"unix:{instance.plane_socket}",
+            self._spool,
+            self._hello,
+            self._command,
+            token=self._token,
+            on_welcome=self._welcomed,
+        )
+        self._local = LocalServer(
+            Context(
+                instance=instance,
+                settings=settings,
+                enroller=self._enroller,
+                killer=self._killer,
+                watch=self._watch,
+                emit=self._emit,
+                key=self._key,
+                threads=self._threads,
+                status=self._status,
+            )
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises:
+            SensorError: a part that nothing works without has ended.
+        """
+        self._loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        # A kill's thread makes many short system calls; with the default of 5 ms each could wait that long for a busy
+        # decoder to give the interpreter back.
+        sys.setswitchinterval(0.0005)
+        self._collector.subscribe(self._saw_end, (EventKind.EXIT, EventKind.JOIN))
+        await self._loop.run_in_executor(self._sweeper, self._watch.adopt)
+        await self._local.start(host.group())
+        log.info("sensor ready", pid=os.getpid(), adopted=self._kernel.adopted, agents=len(self._registry))
+        host.notify("READY=1")
+        collecting = asyncio.create_task(self._collector.run())
+        others = [asyncio.create_task(part) for part in (self._uplink.run(), self._sweep(), self._stop.wait())]
+        try:
+            done, _ = await asyncio.wait([collecting, *others], return_when=asyncio.FIRST_COMPLETED)
+            for part in done:
+                part.result()
+        finally:
+            host.notify("STOPPING=1")
+            log.info("sensor stops; what is pinned stays in force", agents=len(self._registry))
+            await self._local.stop()
+            self._collector.stop()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    await asyncio.gather(collecting, return_exceptions=True)
+            for part in others:
+                part.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._sweeper.shutdown(wait=True, cancel_futures=True)
+            self._spool.close()
+            self._kernel.close()
+
+    def _emit(self, event: event_pb2.Event) -> None:
+        self._collector.emit(event)
+        if event.HasField("enrol") and self._loop:
+            self._loop.call_soon_threadsafe(self._look.set)
+
+    def _saw_end(self, event: event_pb2.Event) -> None:
+        """An exit or a move between cgroups: look at once when it may have been an agent's last, or a leaver."""
+        if event.HasField("exit"):
+            state = self._kernel.agents.get(agent_number(event.agent_id)) if event.agent_id else None
+            if state and state.tasks:
+                return
+        self._look.set()
+
+    async def _sweep(self) -> None:
+        assert self._loop
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if self._watch.idle else self._settings.enrol.sweep_s):
+                    await self._look.wait()
+            self._look.clear()
+            try:
+                await self._loop.run_in_executor(self._sweeper, self._watch.sweep)
+            except (SensorError, OSError) as error:
+                log.error("looking after agents failed", error=str(error))
+            await asyncio.sleep(0.02)  # a burst of exits is one look
+
+    def _kill_again(self, agent: Living) -> None:
+        """Begin, or begin again, a kill that the kernel or an earlier sensor has condemned an agent to."""
+        order = Order(reason=agent.reason, requested_by="rubicon-sensor", force=True)
+        if agent.response_id:
+            order = Order(order.reason, order.requested_by, agent.response_id, force=True)
+
+        def kill() -> None:
+            try:
+                response = self._killer.kill_agent(agent, order)
+            except SensorError as error:
+                log.error("kill failed", agent=agent.id, error=str(error))
+            else:
+                log.warning(
+                    "condemned agent killed" if not response.survivors else "condemned agent still has survivors",
+                    agent=agent.id, reason=agent.reason, killed=response.killed, survivors=len(response.survivors),
+                )  # fmt: skip
+            if self._loop:
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._look.set)
+
+        self._threads.submit(kill)
+
+    async def _command(self, command: sensor_service_pb2.Command) -> sensor_service_pb2.CommandResult:
+        assert self._loop
+        result = await self._loop.run_in_executor(self._threads, self._commands.handle, command)
+        self._look.set()
+        return result
+
+    async def _welcomed(self, _: sensor_service_pb2.Welcome) -> None:
+        """A plane that is new, or another than before, learns who lives here."""
+        assert self._loop
+
+        def tell() -> None:
+            for agent in self._registry:
+                self._enroller.announce(agent)
+                self._enroller.describe(agent)
+
+        await self._loop.run_in_executor(self._threads, tell)
+
+    def _token(self) -> str:
+        here = self._settings.host
+        task = self._kernel.task(os.getpid())
+        return tokens.issue(
+            self._key,
+            uid=os.geteuid(),
+            pid=os.getpid(),
+            start_time=task.start_time if task else 0,
+            host=here.name,
+            boot_id=here.boot_id,
+            audience="sensor",
+        )
+
+    def _hello(self) -> sensor_service_pb2.Hello:
+        here = self._settings.host
+        return sensor_service_pb2.Hello(
+            host=here.name,
+            boot_id=here.boot_id,
+            kernel=kernel_release(),
+            clock_offset_ns=clock_offset_ns(),
+            coverage=self._coverage(),
+            capabilities=CAPABILITIES,
+            version=_version(),
+        )
+
+    def _coverage(self) -> coverage_pb2.Coverage:
+        return coverage(self._kernel.coverage, self._settings.host.name)
+
+    def _status(self) -> dict[str, Any]:
+        facts = self._coverage().facts
+        return {
+            "version": _version(),
+            "pid": os.getpid(),
+            "kernel": kernel_release(),
+            "uplink": self._uplink.state,
+            "uplink_error": self._uplink.last_error,
+            "adopted": self._kernel.adopted,
+            "coverage": [MessageToDict(fact, preserving_proto_field_name=True) for fact in facts],
+            "spool": self._spool.status()._asdict(),
+        }
