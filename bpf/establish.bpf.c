@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* A TCP connection of an agent reached ESTABLISHED, in either direction. */
+/*
+ * A TCP connection of an agent reached ESTABLISHED, in either direction: for kernels (before 5.11) that refuse state.bpf.c, which
+ * tells this and more from one hook. Never attached beside it.
+ */
 #define EMIT_TID 0
 #include "vmlinux.h"
 #include "emit.bpf.h"
