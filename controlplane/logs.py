@@ -37,4 +37,4 @@ def configure(level: int = logging.INFO) -> None:
 
 def get(name: str) -> Any:
     """A logger that says which part speaks."""
-    return structlog.get_logger().bind(part=name)
+    return structlog.get_logger(part=name)

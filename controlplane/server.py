@@ -171,6 +171,9 @@ class Plane:
         self.socket.unlink(missing_ok=True)
 
     async def _owner_of(self, claims: tokens.Claims) -> str:
+        live = self.pipeline.find(claims.host, claims.boot_id, claims.pid, claims.start_time)
+        if live is not None:
+            return live.agent_id if live.alive else ""
         number = self.store.number(Boot(claims.host, claims.boot_id))
         if not number:
             return ""
