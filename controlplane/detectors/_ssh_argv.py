@@ -17,8 +17,10 @@ OPENSSH_FLAGS = frozenset("1246afgknqstvxACGKMNTVXYy")
 DROPBEAR_WITH_VALUE = frozenset("pilLRKIBJcmboW")
 DROPBEAR_FLAGS = frozenset("tTNfyszgAaukvVhqG46")
 PUTTY_WITH_VALUE = frozenset(
-    ("-load", "-l", "-m", "-P", "-D", "-L", "-R", "-nc", "-pw", "-pwfile", "-hostkey", "-sercfg", "-i", "-cert")
-    + ("-logoverwrite", "-loghost", "-sshlog", "-sshrawlog", "-proxycmd")
+    [
+        *("-load", "-l", "-m", "-P", "-D", "-L", "-R", "-nc", "-pw", "-pwfile", "-hostkey", "-sercfg", "-i", "-cert"),
+        *("-logoverwrite", "-loghost", "-sshlog", "-sshrawlog", "-proxycmd"),
+    ]
 )
 _SERVICE = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 
