@@ -51,6 +51,9 @@ class _Watch:
     response: str = ""
     """Id of the response that stops the agent; empty when none was wanted or it failed."""
     attempts: int = 0
+    replayed: bool = False
+    """`response` was wanted before a restart and may have failed since: the next alert may ask again. A response to an
+    agent that is already being stopped joins the other."""
 
 
 @dataclass(slots=True, eq=False)
@@ -181,6 +184,28 @@ class Pipeline:
             agent.ended_wall_ns = wall_ns
         return agent
 
+    def connected(self, boot: Boot, wall_ns: int) -> list[tuple[HostKey, Changes]]:
+        """A sensor of this boot is there, so every other boot of its host is over, and all that ran in it.
+
+        Returns:
+            What changed, to be stored, for each earlier boot of the host that still had living agents.
+        """
+        over: list[tuple[HostKey, Changes]] = []
+        for other, host in list(self._hosts.items()):
+            if other.host != boot.host or other == boot:
+                continue
+            changes = Changes()
+            now_ns = host.tree.shared.now_ns
+            stream = HostKey(other.host, other.boot_id, wall_ns - now_ns)
+            for watch in host.watches.values():
+                watch.tree.rebooted(stream.clock_offset_ns, changes)
+            if changes.agent_of:
+                over.append((stream, changes))
+            for agent_id in host.watches:
+                self._where.pop(agent_id, None)
+            del self._hosts[other]
+        return over
+
     def kill_failed(self, agent_id: str) -> None:
         """A kill of the agent did not succeed: the next alert that asks for one gets one."""
         watch = self._watch_of(agent_id)
@@ -299,10 +324,13 @@ class Pipeline:
         if agent.ended:
             return
         stored = known is not None and alert.id in known
+        if watch.replayed and known is None:
+            watch.response, watch.replayed = "", False
         if not watch.response:
             watch.attempts += 1
             parts = f"{action}\0{alert.id}\0{watch.attempts}"
             watch.response = hashlib.blake2b(parts.encode(), digest_size=8).hexdigest()
+            watch.replayed = stored
             if not stored:
                 changes.responses.append(
                     ResponseWanted(watch.response, verdict.action, agent.id, alert.id, verdict.reason)

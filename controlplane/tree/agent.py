@@ -102,6 +102,11 @@ class AgentTree:
         self.processes.forget_all()
         self.flows.forget_all()
 
+    def rebooted(self, offset_ns: int, changes: Changes) -> None:
+        """The host has booted anew: whatever lived is gone."""
+        if not self.agent.ended:
+            self._end("exited", self._shared.now_ns, offset_ns, changes)
+
     def _fork(self, event: event_pb2.Event, offset_ns: int, changes: Changes) -> None:
         fork = event.fork
         maker = process_key(event.process)
@@ -239,17 +244,19 @@ class AgentTree:
         changes.agent_of[agent.id] = agent
 
     def _finish(self, event: event_pb2.Event, offset_ns: int, changes: Changes) -> None:
+        self._end(event.finish.reason, event.time_ns, offset_ns, changes)
+
+    def _end(self, reason: str, time_ns: int, offset_ns: int, changes: Changes) -> None:
         agent = self.agent
-        reason = event.finish.reason
-        agent.ended_ns = event.time_ns
-        agent.ended_wall_ns = event.time_ns + offset_ns
+        agent.ended_ns = time_ns
+        agent.ended_wall_ns = time_ns + offset_ns
         if reason == "killed":
             agent.state = agent_pb2.AGENT_STATE_KILLED
         elif agent.state != agent_pb2.AGENT_STATE_KILLED:
             agent.state = agent_pb2.AGENT_STATE_FINISHED
         agent.detached = reason == "finished"
         if not agent.detached:
-            self.processes.finish(event.time_ns, offset_ns, changes)
+            self.processes.finish(time_ns, offset_ns, changes)
         changes.agent_of[agent.id] = agent
 
     def _loss(self, event: event_pb2.Event, offset_ns: int, changes: Changes) -> None:
