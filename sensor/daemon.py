@@ -16,6 +16,7 @@ import importlib.metadata
 import logging
 import os
 import signal
+import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -32,11 +33,13 @@ from sensor.act.enrol import Enroller
 from sensor.act.kill import Killer, Order
 from sensor.act.registry import Living, Registry
 from sensor.act.watch import Watch
+from sensor.collect import ssh_config
 from sensor.collect.clock import clock_offset_ns, kernel_release
 from sensor.collect.collector import Collector
 from sensor.collect.coverage import coverage
 from sensor.collect.identity import SensorRecords
 from sensor.collect.snapshot import snapshot
+from sensor.collect.ssh_config import SshConfigReader
 from sensor.errors import SensorError
 from sensor.kernel.abi import EventKind
 from sensor.kernel.loader import Kernel
@@ -56,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--verbose", action="store_true", help="log debug messages too")
     parser.add_argument("--version", action="version", version=_version())
     options = parser.parse_args(arguments)
+    logs.configure(socket.gethostname())
     try:
         instance = Instance.current()
         settings = Settings.from_environment()
@@ -136,6 +140,8 @@ class _Sensor:
         # decoder to give the interpreter back.
         sys.setswitchinterval(0.0005)
         self._collector.subscribe(self._saw_end, (EventKind.EXIT, EventKind.JOIN))
+        reader = SshConfigReader(self._emit)
+        self._collector.subscribe(reader.on_event, ssh_config.KINDS)
         await self._loop.run_in_executor(self._sweeper, self._watch.adopt)
         await self._local.start(host.group())
         log.info("sensor ready", pid=os.getpid(), adopted=self._kernel.adopted, agents=len(self._registry))
@@ -150,6 +156,7 @@ class _Sensor:
             host.notify("STOPPING=1")
             log.info("sensor stops; what is pinned stays in force", agents=len(self._registry))
             await self._local.stop()
+            await reader.close()
             self._collector.stop()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2):

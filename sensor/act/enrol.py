@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 Emit = Callable[[event_pb2.Event], None]
 Snapshot = Callable[[Iterable[int]], Iterable[event_pb2.Event]]
-"""Events that describe processes as /proc shows them; those that ended meanwhile are left out. May block for seconds."""
+"""Events that describe processes as /proc shows them; those that ended are left out. It may block for seconds."""
 
 
 @dataclass(slots=True)
