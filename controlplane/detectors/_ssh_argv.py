@@ -133,29 +133,20 @@ def _loose(word: str, following: str) -> Iterator[tuple[str, str]]:
             yield join_forward(arguments), word
 
 
-def read(argv: Sequence[str], banner: str = "") -> Command:
-    """Reads arguments in the grammar that the client's SSH banner names; whichever fits when the banner is not known.
+def read(argv: Sequence[str], banner: str) -> Command:
+    """Reads arguments in the grammar that the client's SSH banner names.
 
-    `banner` is the identification string ("SSH-2.0-OpenSSH_9.2p1"). Arguments that the named program would have refused
-    are read loosely, for then it is not that program.
+    `banner` is the identification string ("SSH-2.0-OpenSSH_9.2p1"). Arguments of other implementations, and those that the
+    named program would have refused, are read loosely.
     """
+    found: Command | None = None
     if "dropbear" in banner:
         found = dropbear(argv)
     elif "PuTTY" in banner:
         found = putty(argv)
     elif "OpenSSH" in banner:
         found = openssh(argv)
-    else:
-        found = openssh(argv) if looks_like_ssh(argv) else None
-        if found is not None and not found.forwards:
-            found = None
     return anywhere(argv) if found is None else found
-
-
-def looks_like_ssh(argv: Sequence[str]) -> bool:
-    """Whether the arguments are a whole OpenSSH command line with a destination: no proof, a reason to look further."""
-    command = openssh(argv)
-    return command is not None and bool(command.host) and not command.mode_only
 
 
 def program(argv: Sequence[str]) -> str:

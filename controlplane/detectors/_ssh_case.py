@@ -63,7 +63,8 @@ class Case:
             1: "and the far side was told that it stands (the confirmation of a channel, by its size)",
             2: "and bytes pass between the two, in matching sizes",
         }[local.proof]
-        text = f"{local.asked.length} bytes came in over SSH, {late:.1f} ms later the process connected to {target}, {words}"
+        asked = f"{local.asked.length} bytes came in over SSH, {late:.1f} ms later the process connected to {target}"
+        text = f"{asked}, {words}"
         self.evidence.append(
             EvidenceItem.of(connect, "behaviour", text, target=target, proof=("", "confirmed", "relayed")[local.proof])
         )

@@ -105,8 +105,8 @@ class Shape:
             self.decided = True
             if len(self._leading) == 1 and asked_at_once:
                 return (
-                    f"after authentication one packet of {self._leading[0]} bytes, the size of a remote-forward request, "
-                    f"answered by {length} bytes, the smallest packet of this connection"
+                    f"after authentication one packet of {self._leading[0]} bytes, the size of a remote-forward "
+                    f"request, answered by {length} bytes, the smallest packet of this connection"
                 )
         elif any(length <= mode.size(FORWARD[1]) for mode in self.modes):
             self.decided = True
