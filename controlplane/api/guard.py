@@ -13,13 +13,21 @@ from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import any_pb2
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from controlplane import logs
 from controlplane.audit.audit import Audit, caller
-from controlplane.errors import CallerIsAgent, Internal, NotAuthenticated, PlaneError, Refused, TokenHasExpired
+from controlplane.errors import (
+    CallerIsAgent,
+    Internal,
+    InvalidArgument,
+    NotAuthenticated,
+    PlaneError,
+    Refused,
+    TokenHasExpired,
+)
 from rubicon.v1 import tokens
 
 DOMAIN = "rubicon"
@@ -46,17 +54,14 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if handler is None or details.method.startswith(_OPEN):
             return handler
         wrapped = _Call(self, details.method, handler)
+        deserialize = _lenient(handler.request_deserializer)
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(
-                wrapped.stream_stream, handler.request_deserializer, handler.response_serializer
+                wrapped.stream_stream, deserialize, handler.response_serializer
             )
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                wrapped.unary_stream, handler.request_deserializer, handler.response_serializer
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            wrapped.unary_unary, handler.request_deserializer, handler.response_serializer
-        )
+            return grpc.unary_stream_rpc_method_handler(wrapped.unary_stream, deserialize, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(wrapped.unary_unary, deserialize, handler.response_serializer)
 
     def identify(self, method: str, context: Any) -> tokens.Claims:
         """Who calls; also puts it into the context variable `caller`.
@@ -98,6 +103,36 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             await self._audit.record(claims.identity, method, target, outcome)
 
 
+class _Malformed:
+    """Stands for a message that is none, until there is a place that can refuse it properly."""
+
+    def __init__(self, why: str) -> None:
+        self.error = InvalidArgument(f"malformed message: {why}", "send what proto/rubicon/v1 describes")
+
+
+def _lenient(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Message | _Malformed]:
+    """grpc would answer a message that does not parse with UNKNOWN and a traceback in the log."""
+
+    def parse(data: bytes) -> Message | _Malformed:
+        try:
+            return deserialize(data)
+        except DecodeError as error:
+            return _Malformed(str(error))
+
+    return parse
+
+
+def _sound(request: Message | _Malformed) -> Message:
+    if isinstance(request, _Malformed):
+        raise request.error
+    return request
+
+
+async def _all_sound(requests: AsyncIterator[Message | _Malformed]) -> AsyncIterator[Message]:
+    async for request in requests:
+        yield _sound(request)
+
+
 class _Call:
     """One method, wrapped."""
 
@@ -107,9 +142,10 @@ class _Call:
         self._method = path.rpartition("/")[2]
         self._handler = handler
 
-    async def unary_unary(self, request: Message, context: Any) -> Any:
+    async def unary_unary(self, raw: Message | _Malformed, context: Any) -> Any:
         try:
             claims = self._guard.identify(self._path, context)
+            request = _sound(raw)
             try:
                 await self._guard.allow(self._method, claims, request)
                 response = await self._handler.unary_unary(request, context)
@@ -121,9 +157,10 @@ class _Call:
         except Exception as error:  # noqa: BLE001 - the one place where errors become statuses
             await self._abort(context, error)
 
-    async def unary_stream(self, request: Message, context: Any) -> AsyncIterator[Any]:
+    async def unary_stream(self, raw: Message | _Malformed, context: Any) -> AsyncIterator[Any]:
         try:
             claims = self._guard.identify(self._path, context)
+            request = _sound(raw)
             await self._guard.allow(self._method, claims, request)
             async for response in self._handler.unary_stream(request, context):
                 yield response
@@ -133,7 +170,7 @@ class _Call:
     async def stream_stream(self, requests: Any, context: Any) -> None:
         try:
             self._guard.identify(self._path, context)
-            await self._handler.stream_stream(requests, context)
+            await self._handler.stream_stream(_all_sound(requests), context)
         except Exception as error:  # noqa: BLE001
             await self._abort(context, error)
 
