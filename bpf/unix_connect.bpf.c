@@ -60,15 +60,11 @@ int unix_connect(struct bpf_sock_addr *ctx)
 		record->header.flags |= EVENT_REFUSED;
 	if (length && !bpf_probe_read_kernel(record->path, length, (char *)kernel->uaddr + FAMILY_BYTES)) {
 		record->event.length = length;
-		if (!record->path[0]) {
-			record->path[0] = '@'; /* an abstract name, as ss(8) and /proc/net/unix write it */
-		} else {
-			/* a path ends at its NUL, which callers may or may not count in */
-			for (__u32 i = 0; i < LIMIT_UNIX_PATH; i++) {
-				if (i >= length || !record->path[i]) {
-					record->event.length = i;
-					break;
-				}
+		/* a path ends at its NUL, which callers may or may not count in; an abstract name begins with one and may hold more */
+		for (__u32 i = 0; i < LIMIT_UNIX_PATH && record->path[0]; i++) {
+			if (i >= length || !record->path[i]) {
+				record->event.length = i;
+				break;
 			}
 		}
 	}
