@@ -65,8 +65,8 @@ class Flow:
     destination_ns: int = 0
     lingers: bool = False
     """It waits to leave memory."""
-    counted: bool = False
-    """The byte counts come from the close record."""
+    counted_ns: int = 0
+    """Kernel time of the close record that the byte counts come from; 0 while they come from packets."""
     ssh_outbound: bytes = b""
     """SSH banner that the agent's side sent, or empty."""
     ssh_inbound: bytes = b""

@@ -30,7 +30,6 @@ class Flows:
         self.by_cookie: dict[int, Flow] = {}
         self._shared = shared
         self._owned: dict[ProcessKey, dict[int, None]] = {}
-        self._forgotten: dict[int, None] = {}
 
     def of(self, owner: ProcessKey) -> Iterator[Flow]:
         """Flows that a process owns, oldest first."""
@@ -86,8 +85,8 @@ class Flows:
         flow = self.seen(close.flow, owner, time_ns, offset_ns, changes)
         if flow is None:
             return
-        if not flow.counted or time_ns >= flow.closed_ns:
-            flow.counted = True
+        if time_ns >= flow.counted_ns:
+            flow.counted_ns = time_ns
             flow.bytes_sent, flow.bytes_received = close.bytes_sent, close.bytes_received
         self.state(flow, _CLOSES.get(close.reason, FlowState.CLOSED), time_ns, offset_ns)
         self._shared.sweep()
@@ -110,7 +109,7 @@ class Flows:
                 return None
         elif time_ns > flow.last_ns:
             flow.last_ns = time_ns
-        if flow.counted:
+        if flow.counted_ns:
             return flow
         total = record.offset + record.length
         if record.outbound:
@@ -157,12 +156,11 @@ class Flows:
         """The agent leaves memory."""
         self.by_cookie.clear()
         self._owned.clear()
-        self._forgotten.clear()
 
     def _open(self, cookie: int, time_ns: int, offset_ns: int, changes: Changes) -> Flow:
         agent = self.agent
         flow = Flow(self._shared.boot, cookie, agent.id, None, time_ns + offset_ns, time_ns)
-        if cookie not in self._forgotten:
+        if cookie not in self._shared.gone_flows:
             agent.flows += 1
             changes.agent_of[agent.id] = agent
         if len(self.by_cookie) >= self._shared.limits.agent_flows:
@@ -202,6 +200,4 @@ class Flows:
         del self.by_cookie[cookie]
         if flow.process is not None:
             self._disown(flow.process, cookie)
-        self._forgotten[cookie] = None
-        if len(self._forgotten) > self._shared.limits.forgotten_flows:
-            del self._forgotten[next(iter(self._forgotten))]
+        self._shared.bury_flow(cookie)

@@ -27,8 +27,8 @@ class Limits:
     """Such flows of one host that stay at most: about 5 MB."""
     agent_flows: int = 4_096
     """Open flows of one agent that stay at most; beyond it those longest without a record leave."""
-    forgotten_flows: int = 16_384
-    """Cookies of one agent that are remembered after their flow left memory, so that none is counted twice."""
+    flow_tombstones: int = 65_536
+    """Flows of one host that are remembered by cookie alone after they left memory, so that none is counted twice."""
     agent_linger_ns: int = 30_000_000_000
     """An ended agent's tree stays this long: its last records may come after its finish."""
     ended_agents: int = 256

@@ -40,6 +40,8 @@ class Shared:
         """By agent id."""
         self.gone: dict[ProcessKey, None] = {}
         """Processes that have left memory, oldest first."""
+        self.gone_flows: dict[int, None] = {}
+        """Cookies of flows that have left memory, oldest first."""
         self.cgroup_paths: dict[int, str] = {}
         self._ended: deque[tuple[int, int, ProcessKey, Owner]] = deque()
         self._ended_bytes = 0
@@ -66,6 +68,12 @@ class Shared:
         self.gone[key] = None
         if len(self.gone) > self.limits.tombstones:
             del self.gone[next(iter(self.gone))]
+
+    def bury_flow(self, cookie: int) -> None:
+        """Remember a flow by its cookie alone."""
+        self.gone_flows[cookie] = None
+        if len(self.gone_flows) > self.limits.flow_tombstones:
+            del self.gone_flows[next(iter(self.gone_flows))]
 
     def sweep(self) -> None:
         """Let go of what is due. Cheap when nothing is."""
