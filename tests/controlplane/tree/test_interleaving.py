@@ -25,7 +25,8 @@ class World:
     living: list[ProcessKey] = field(default_factory=list)
     parents: dict[ProcessKey, ProcessKey | None] = field(default_factory=dict)
     events: list[event_pb2.Event] = field(default_factory=list)
-    starts: int = 0
+    execs: dict[ProcessKey, int] = field(default_factory=dict)
+    """Beyond the limit of remembered images, what a late fork inherits is not known for certain."""
 
     def cpu(self) -> int:
         return self.choose.randrange(self.cpus)
@@ -44,7 +45,8 @@ class World:
         what = self.choose.choices(["fork", "exec", "exit", "socket", "close"], [5, 3, 3, 2, 1])[0]
         if what == "fork":
             self.fork(process)
-        elif what == "exec":
+        elif what == "exec" and self.execs.get(process, 0) < Limits().images:
+            self.execs[process] = self.execs.get(process, 0) + 1
             number = self.choose.randrange(100)
             self.add(self.kernel.exec(process, f"prog{number}", parent=self.parents[process], cpu=self.cpu()))
         elif what == "exit" and len(self.living) > 1:
@@ -71,7 +73,6 @@ class World:
             )
 
     def fork(self, maker: ProcessKey) -> None:
-        self.starts += 1
         free = [pid for pid in range(100, 112) if pid not in {k.pid for k in self.living}]
         if not free:
             return
