@@ -1,7 +1,7 @@
 """An agent that uses the network, and the records that the hooks made of it.
 
-The agent's code is Python in a process of its own, held until it is tagged, in a cgroup of its own whose packets are watched.
-It may print lines, which the test reads; the peer is the test process itself, which belongs to no agent.
+The agent's code is Python in a process of its own, held until it is tagged, in a cgroup of its own whose packets are
+watched. It may print lines, which the test reads; the peer is the test process itself, which belongs to no agent.
 """
 
 from __future__ import annotations

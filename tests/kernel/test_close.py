@@ -55,7 +55,8 @@ def test_close_counts_payload_bytes_exactly(network: NetworkAgent, sent: int, re
 def test_close_of_an_accepted_socket_counts_from_its_own_start(network: NetworkAgent) -> None:
     child = network.python(
         "import socket\nserver = socket.create_server(('127.0.0.1', 0))\nprint(server.getsockname()[1], flush=True)\n"
-        "for _ in range(2):\n    c, _ = server.accept()\n    while c.recv(100):\n        c.send(b'four')\n    c.close()\n"
+        "for _ in range(2):\n    c, _ = server.accept()\n"
+        "    while c.recv(100):\n        c.send(b'four')\n    c.close()\n"
     )
     child.go()
     port = int(child.line())

@@ -37,7 +37,8 @@ def test_mptcp_on_both_sides_is_seen_both_ways(network: NetworkAgent) -> None:
         f"import socket\nserver = socket.socket(socket.AF_INET, socket.SOCK_STREAM, {_MPTCP})\n"
         "server.bind(('127.0.0.1', 0))\nserver.listen()\n"
         f"client = socket.socket(socket.AF_INET, socket.SOCK_STREAM, {_MPTCP})\nclient.connect(server.getsockname())\n"
-        "accepted, _ = server.accept()\nclient.send(b'there')\naccepted.recv(9)\naccepted.send(b'back')\nclient.recv(9)\n"
+        "accepted, _ = server.accept()\nclient.send(b'there')\naccepted.recv(9)\n"
+        "accepted.send(b'back')\nclient.recv(9)\n"
     )
     seen = [(event.payload.data, event.payload.outbound) for event in network.wait("payload", count=4)]
     assert sorted(seen) == [(b"back", False), (b"back", True), (b"there", False), (b"there", True)]
