@@ -158,6 +158,32 @@ struct owner {
 	__u32 padding;
 };
 
+/* A process in an agent's cgroup that an agent brought there. Value of the stranger hash, keyed by tgid. */
+struct stranger {
+	__u64 start_time;
+};
+
+/* One thread group as the task iterator shows it; not a ring record. */
+struct task_entry {
+	__u64 start_time;
+	__u64 parent_start_time;
+	__u64 agent; /* 0: not tagged */
+	__u64 cgroup_id;
+	__u32 pid;
+	__u32 parent_pid;
+	__u32 state; /* letter, as in /proc/PID/stat; Z or X only when no thread of the group lives */
+	__u32 flags; /* enum tag_flag */
+	char comm[LIMIT_COMM];
+};
+
+/* What control.bpf.c does; its arguments stand there. */
+enum control_operation {
+	CONTROL_TAG_ADD = 1,
+	CONTROL_TAG_DELETE = 2,
+	CONTROL_AGENT_PUT = 3,
+	CONTROL_AGENT_FLAGS = 4,
+};
+
 /* Key of the loss and budget hashes. */
 struct account {
 	__u64 agent;

@@ -34,6 +34,7 @@ struct {
 MAP_HASH(tags, __u32, struct tag, 32768); /* set by the loader from pid_max */
 MAP_HASH(cgroups, __u64, struct cgroup_tag, 4096);
 MAP_HASH(agents, __u64, struct agent_state, 4096);
+MAP_HASH(strangers, __u32, struct stranger, 4096);
 MAP_HASH(budgets, struct account, struct budget, 16384);
 MAP_HASH(losses, struct account, __u64, 16384);
 MAP_ARRAY(hook_config, BPF_MAP_TYPE_ARRAY, struct hook_config, 1);
@@ -51,6 +52,44 @@ struct {
 #define LOOKUP(MAP, KEY) bpf_map_lookup_elem(&(MAP), (KEY))
 #define UPDATE(MAP, KEY, VALUE, FLAGS) bpf_map_update_elem(&(MAP), (KEY), (VALUE), (FLAGS))
 #define DELETE(MAP, KEY) bpf_map_delete_elem(&(MAP), (KEY))
+
+/*
+ * All types of the ABI, by value, so that every object's BTF carries them: the loader compares them with what its decoder was
+ * generated from. The section is none that libbpf makes a map of.
+ */
+union abi {
+	struct fork_event fork;
+	struct exec_event exec;
+	struct exit_event exit;
+	struct join_event join;
+	struct flow_event flow;
+	struct close_event close;
+	struct payload_event payload;
+	struct packet_event packet;
+	struct unix_connect_event unix_connect;
+	struct task_entry task;
+	struct tag tag;
+	struct cgroup_tag cgroup;
+	struct agent_state agent;
+	struct stranger stranger;
+	struct owner owner;
+	struct account account;
+	struct budget budget;
+	struct hook_config config;
+	enum limit limit;
+	enum event_kind event_kind;
+	enum event_class event_class;
+	enum loss_reason loss_reason;
+	enum event_flag event_flag;
+	enum tag_flag tag_flag;
+	enum agent_flag agent_flag;
+	enum join_reason join_reason;
+	enum descriptor_kind descriptor_kind;
+	enum close_reason close_reason;
+	enum owner_flag owner_flag;
+	enum control_operation control_operation;
+};
+union abi *abi_types __attribute__((section(".abi"), used));
 
 static __always_inline struct hook_config *config_get(void)
 {

@@ -5,6 +5,18 @@
 
 #include "maps.bpf.h"
 
+#define SIGNAL_KILL 9
+#define ERROR_EXISTS (-17)
+
+/* Bits of a word that hooks on several CPUs set: atomic where the kernel can (5.12). */
+#ifdef RUBICON_NO_FETCH
+#define BITS_SET(POINTER, BITS) ((void)(*(POINTER) |= (BITS)))
+#define BITS_CLEAR(POINTER, BITS) ((void)(*(POINTER) &= ~(BITS)))
+#else
+#define BITS_SET(POINTER, BITS) ((void)__sync_fetch_and_or((POINTER), (BITS)))
+#define BITS_CLEAR(POINTER, BITS) ((void)__sync_fetch_and_and((POINTER), ~(BITS)))
+#endif
+
 /* The tag of the current process, or NULL: the first thing every hook asks. */
 static __always_inline struct tag *tag_current(void)
 {
@@ -16,6 +28,61 @@ static __always_inline struct tag *tag_current(void)
 static __always_inline struct agent_state *agent_get(__u64 agent)
 {
 	return LOOKUP(agents, &agent);
+}
+
+static __always_inline bool agent_condemned(__u64 agent)
+{
+	struct agent_state *state = agent_get(agent);
+
+	return state && (state->flags & AGENT_CONDEMNED);
+}
+
+/* One tagged process more or less (STEP is 1 or -1). The increments need no result, so 5.10 has them. */
+static __always_inline void tag_counted(__u64 agent, int step)
+{
+	struct agent_state *state = agent_get(agent);
+	__u32 zero = 0;
+	__u64 *total;
+
+	if (state)
+		__sync_fetch_and_add(&state->tasks, (__u32)step);
+	total = LOOKUP(tag_count, &zero);
+	if (total)
+		__sync_fetch_and_add(total, (__u64)(__s64)step);
+}
+
+/*
+ * Tag a process; false when it has an owner already (the first one stays) or the hash is full. At the high-water mark the agent
+ * is condemned while entries remain: whoever of it forks dies, so that no child ever runs untagged in silence.
+ */
+static __always_inline bool tag_add(__u32 pid, const struct tag *tag)
+{
+	long failure = UPDATE(tags, &pid, tag, BPF_NOEXIST);
+	struct hook_config *cfg = config_get();
+	struct agent_state *state;
+	__u32 zero = 0;
+	__u64 *total;
+
+	if (failure == ERROR_EXISTS)
+		return false;
+	if (!failure)
+		tag_counted(tag->agent, 1);
+	total = LOOKUP(tag_count, &zero);
+	if (failure || (cfg && total && cfg->tag_high_water && *total >= cfg->tag_high_water)) {
+		state = agent_get(tag->agent);
+		if (state)
+			BITS_SET(&state->flags, AGENT_CONDEMNED | AGENT_TAG_PRESSURE);
+	}
+	return !failure;
+}
+
+/* Remove a process's tag; true for exactly one of several callers. */
+static __always_inline bool tag_remove(__u32 pid, __u64 agent)
+{
+	if (DELETE(tags, &pid))
+		return false;
+	tag_counted(agent, -1);
+	return true;
 }
 
 #endif
