@@ -154,6 +154,8 @@ class Cgroup:
 
     def limited(self) -> bool:
         """A controller acts here, so that a process that leaves would escape its limits."""
+        if self.path == "/":
+            return False  # what the root lists is only what there is to enable
         try:
             return bool((self.folder / "cgroup.controllers").read_text().strip())
         except OSError:

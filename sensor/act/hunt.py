@@ -52,12 +52,13 @@ class Hunt:
 
     def members(self, tasks: Sequence[Task]) -> list[Task]:
         """Who of these belongs to the target and is not a zombie."""
-        found = self._family(tasks) if self._target else self._everybody(tasks)
+        wanted = self._extra | ({self._target} if self._target else set())
+        self.spared.update({each: why for each, why in self._shielded.items() if each in wanted})
+        # nobody is anybody's descendant by way of a shielded process: pid 1 is everybody's ancestor
+        open_tasks = [task for task in tasks if key(task) not in self._shielded]
         members = []
-        for task in found:
-            if key(task) in self._shielded:
-                self.spared[key(task)] = self._shielded[key(task)]
-            elif task.agent == self.agent.number or task.state[:1] not in "ZX":
+        for task in self._family(open_tasks) if self._target else self._everybody(open_tasks):
+            if task.agent == self.agent.number or task.state[:1] not in "ZX":
                 # a zombie leader with a tag has living threads
                 members.append(task)
                 self.seen.add(key(task))
@@ -73,14 +74,14 @@ class Hunt:
         else:
             found.update({key(task): task for task in housed})
         if self._extra:
-            related = family(tasks, self._extra)
+            related = family(tasks, self._extra.difference(self._shielded))
             self._extra.update(key(task) for task in related if task.agent in (0, number))
             found.update({key(task): task for task in related if task.agent in (0, number)})
         return list(found.values())
 
     def _family(self, tasks: Sequence[Task]) -> list[Task]:
         assert self._target
-        seeds = {self._target, *self._extra, *self.seen}
+        seeds = {self._target, *self._extra, *self.seen}.difference(self._shielded)
         found = {key(task): task for task in family(tasks, seeds)}
         if self._pen:
             inside = self._pen.ids()
@@ -139,7 +140,7 @@ class Hunt:
             return False
         inside = self._pen.ids()
         tasks = self.look()
-        members = {key(task) for task in family(tasks, self.seen)}
+        members = {key(task) for task in family(tasks, self.seen.difference(self._shielded))}
         housed = [task for task in tasks if task.cgroup_id in inside]
         if any(key(task) not in members and task.agent != self.agent.number for task in housed):
             return False

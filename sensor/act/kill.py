@@ -25,7 +25,7 @@ from rubicon.v1 import process_pb2, response_pb2
 from rubicon.v1.ids import new_id
 from sensor.act.hunt import Hunt
 from sensor.act.processes import Key, Task
-from sensor.act.protect import protected
+from sensor.act.protect import protected, shielded
 from sensor.act.registry import Living
 from sensor.errors import ProcessNotFound, TargetProtected
 from sensor.kernel.abi import AgentFlag
@@ -43,7 +43,7 @@ class Order:
     requested_by: str = ""
     response_id: str = field(default_factory=new_id)
     force: bool = False
-    """Also pid 1's family, the caller and its ancestors. The sensor itself is spared always: it has to verify."""
+    """Also the caller and its ancestors. The sensor, pid 1 and what lies between are spared always."""
     caller: Key | None = None
     descendants: Sequence[Key] = ()
     """Processes that the plane's tree counts to the target."""
@@ -97,6 +97,7 @@ class Killer:
         of = response.target.process
         of.host, of.boot_id, of.pid, of.start_time_ns = self._host, self._boot_id, *target
         hunt = self._hunt(agent, order, target)
+        self._refuse_protected(hunt, order)
         if (
             not any((task.pid, task.start_time) == target for task in hunt.members(hunt.look()))
             and not order.descendants
@@ -104,7 +105,6 @@ class Killer:
             raise ProcessNotFound(
                 f"process {target[0]} (start {target[1]}) is not a living process of agent {agent.name}"
             )
-        self._refuse_protected(hunt, order)
         with self._busy(agent), hunt.pen():
             hunt.stop_all(time.monotonic() + self._settings.patience_s)
             response.steps.append(f"stopped {len(hunt.seen)}")
@@ -163,9 +163,9 @@ class Killer:
 
     def _refuse_protected(self, hunt: Hunt, order: Order) -> None:
         tasks = hunt.look()
+        hunt.shield(shielded(tasks))
         kept = protected(tasks, order.caller)
         members = {(task.pid, task.start_time): task for task in hunt.members(tasks)}
-        hunt.shield({process: why for process, why in kept.items() if why == "the sensor itself"})
         if order.force:
             return
         for process, why in kept.items():

@@ -47,7 +47,11 @@ def parent(task: Task) -> Key:
 
 
 def family(tasks: Iterable[Task], seeds: set[Key]) -> list[Task]:
-    """Those of `seeds` that live, and everything that descends from a seed, alive or not; parents before children."""
+    """Those of `seeds` that live, and everything that descends from a seed, alive or not; parents before children.
+
+    pid 0 and pid 1 are no seeds: the whole host descends from them.
+    """
+    seeds = {seed for seed in seeds if seed[0] > 1}
     children: dict[Key, list[Task]] = defaultdict(list)
     found: list[Task] = []
     for task in tasks:

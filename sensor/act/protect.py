@@ -22,17 +22,22 @@ def refuse_sensor(*, tasks: Sequence[Task] = (), pid: int = 0, cgroup: Cgroup | 
         raise TargetProtected(f"process {pid} is the sensor or one it descends from: enrol a process below it")
 
 
+def shielded(tasks: Sequence[Task]) -> dict[Key, str]:
+    """What no kill touches, forced or not, with the reason in words: the sensor, pid 1 and whatever lies between them.
+
+    They are no agent's (`refuse_sensor`), so only a wrong list of descendants could name them; and what descends from
+    one of them descends from it by way of half the host.
+    """
+    line = dict.fromkeys(ancestors(tasks, os.getpid()), "an ancestor of the sensor")
+    for pid, start_time in line:
+        if pid in (1, os.getpid()):
+            line[pid, start_time] = "pid 1" if pid == 1 else "the sensor itself"
+    return line
+
+
 def protected(tasks: Sequence[Task], caller: Key | None) -> dict[Key, str]:
-    """What a kill spares unless it is forced, with the reason in words: pid 1, the caller and its ancestors."""
-    spared: dict[Key, str] = {}
-    if caller:
-        line = ancestors(tasks, caller[0])
-        if caller in line:
-            spared.update(dict.fromkeys(line, "an ancestor of the caller"))
-            spared[caller] = "the caller itself"
-    for task in tasks:
-        if task.pid == 1:
-            spared[task.pid, task.start_time] = "pid 1"
-        elif task.pid == os.getpid():
-            spared[task.pid, task.start_time] = "the sensor itself"
-    return spared
+    """What a kill spares unless it is forced, with the reason in words: the caller and its ancestors."""
+    line = ancestors(tasks, caller[0]) if caller else set()
+    if caller not in line:
+        return {}
+    return {each: "the caller itself" if each == caller else "an ancestor of the caller" for each in line}

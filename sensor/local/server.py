@@ -79,6 +79,8 @@ class LocalServer:
         self._context.instance.sensor_socket.unlink(missing_ok=True)
         if self._server:
             self._server.close()
+        for _ in range(3):  # a connection that was just accepted becomes a task in a later turn of the loop
+            await asyncio.sleep(0)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -104,7 +106,10 @@ class LocalServer:
             if uid >= 0:
                 self._callers[uid] -= 1
             self._tasks.discard(task)
+            # whoever did not read in time loses what is left
             writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def _serve(self, peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         settings = self._settings
@@ -127,8 +132,9 @@ class LocalServer:
                 return
 
     async def _handle(self, peer: Peer, line: bytes) -> Reply:
+        op = "?"
         try:
-            op, request = "?", _parsed(line)
+            request = _parsed(line)
             op = str(request.get("op"))[:32]
             self._refuse_agent(peer, op)
             handler = OPS.get(op)

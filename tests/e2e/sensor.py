@@ -136,28 +136,3 @@ def sensor() -> Iterator[Sensor]:
         yield made
     finally:
         made.clean()
-
-
-@contextlib.contextmanager
-def capped(processes: int) -> Iterator[Path]:
-    """A watchdog outside: a group of the v1 pids controller that lets a bomb have no more processes than this."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        left, _, right = line.partition(" - ")
-        if right.startswith(("cgroup ", "cgroup2 ")) and (
-            "pids" in right.split(" ")[2] or right.startswith("cgroup2 ")
-        ):
-            root = Path(left.split(" ")[4])
-            if right.startswith("cgroup ") or "pids" in (root / "cgroup.subtree_control").read_text():
-                break
-    else:
-        raise AssertionError("a fork bomb is only run under the pids controller, and this host has none")
-    folder = root / f"rubicon-t-{os.getpid()}-{secrets.token_hex(3)}"
-    folder.mkdir()
-    try:
-        (folder / "pids.max").write_text(str(processes))
-        yield folder
-    finally:
-        for pid in (folder / "cgroup.procs").read_text().split():
-            with contextlib.suppress(ProcessLookupError):
-                (root / "cgroup.procs").write_text(pid)
-        folder.rmdir()

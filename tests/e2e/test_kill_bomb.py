@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sensor.act.cgroup import mount
-from tests.e2e.sensor import Sensor, capped, sensor, until
+from tests.e2e.sensor import Sensor, sensor, until
+from tests.sensor.act.stage import capped
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 ROUNDS = 20

@@ -137,7 +137,6 @@ def test_a_kill_that_a_dead_sensor_left_open_is_carried_out_by_the_next(made: Se
     until(lambda: made.members(agent["agent_id"]) == 3)
     made.end(signal.SIGKILL)
 
-
     kernel = Kernel.open(made.instance, KernelSettings())
     kernel.agents.set_flags(int(agent["agent_id"], 16), on=int(AgentFlag.CONDEMNED))
     kernel.close()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import secrets
 import shutil
+import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,6 +36,43 @@ def until(condition: Callable[[], object], seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.005)
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def v1(controller: str) -> Path:
+    """Where a v1 controller is mounted."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        if right.startswith("cgroup ") and controller in right.split(" ")[2].split(","):
+            return Path(left.split(" ")[4])
+    raise AssertionError(f"this test needs the v1 {controller} controller")
+
+
+@contextlib.contextmanager
+def capped(processes: int) -> Iterator[Path]:
+    """A watchdog outside: a group of the v1 pids controller; whatever is in it ends with the block."""
+    folder = v1("pids") / f"rubicon-t-{os.getpid()}-{secrets.token_hex(3)}"
+    folder.mkdir()
+    try:
+        (folder / "pids.max").write_text(str(processes))
+        yield folder
+    finally:
+        (folder / "pids.max").write_text("0")  # nobody forks any more, so killing by the list converges
+
+        def empty() -> bool:
+            for pid in (folder / "cgroup.procs").read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            return not (folder / "cgroup.procs").read_text()
+
+        until(empty)
+        folder.rmdir()
 
 
 @dataclass
