@@ -48,11 +48,6 @@ class Child:
         self.process.stdin.write("x")
         self.process.stdin.flush()
 
-    def say(self, line: str) -> None:
-        assert self.process.stdin
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-
     def line(self) -> str:
         assert self.process.stdout
         return self.process.stdout.readline().strip()
@@ -169,11 +164,6 @@ def listener(address: str = "127.0.0.1") -> Iterator[tuple[socket.socket, int]]:
         server.listen()
         server.settimeout(10)
         yield server, server.getsockname()[1]
-
-
-def flow(event: event_pb2.Event) -> object:
-    """The flow of an event of any kind that has one."""
-    return getattr(event, event.WhichOneof("kind") or "").flow
 
 
 def address(text: str) -> bytes:

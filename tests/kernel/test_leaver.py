@@ -1,4 +1,4 @@
-"""Trap: leaving the cgroup. The agent's own per-packet programs lose the process; those on the root see it, by owner."""
+"""Trap: leaving the cgroup. The agent's own per-packet programs lose the process; those on the root see it by owner."""
 
 from __future__ import annotations
 
