@@ -192,9 +192,9 @@ class NotFound(PlaneError):
 
 
 class TooSlow(PlaneError):
-    """A watcher did not read as fast as there was news."""
+    """A watcher did not read as fast as there was news, or there are too many watchers."""
 
-    reason = "UNSPECIFIED"
+    reason = "OVERLOADED"
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     next_step = "resume with the last cursor, with a narrower filter or a faster reader"
 
@@ -206,7 +206,7 @@ class Internal(PlaneError):
 _ALL: tuple[type[PlaneError], ...] = (
     NotAuthenticated, TokenHasExpired, Refused, CallerIsAgent, AgentNotFound, AgentNameTaken, AgentEnded,
     ProcessNotFound, AlreadyEnrolled, CgroupNotFound, SensorUnreachable, HostMismatch, SensorDuplicate, CommandTimeout,
-    InvalidArgument, TargetProtected, CursorInvalid, StoreUnavailable, NotFound, Internal,
+    InvalidArgument, TargetProtected, CursorInvalid, StoreUnavailable, NotFound, TooSlow, Internal,
 )  # fmt: skip
 BY_REASON: dict[str, type[PlaneError]] = {kind.reason: kind for kind in _ALL}
 

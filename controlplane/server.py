@@ -26,7 +26,7 @@ from controlplane.api.guard import Guard
 from controlplane.api.hub import Hub
 from controlplane.api.responses import ResponseServicer
 from controlplane.audit.audit import Audit
-from controlplane.errors import PlaneError
+from controlplane.errors import PlaneError, SensorUnreachable
 from controlplane.ingest.connect import VERSION, SensorServicer
 from controlplane.ingest.intake import Intake
 from controlplane.ingest.restore import restore
@@ -49,6 +49,7 @@ from rubicon.v1 import (
 from rubicon.v1.instance import Instance
 
 _log = logs.get("server")
+_ATTEMPTS = 3
 GROUP = "rubicon"
 """Members may use the sockets."""
 
@@ -108,16 +109,22 @@ class Plane:
         """Policy's part of a kill; a plane that has just restarted gives the sensor time to come back."""
         target = f"agent {wanted.agent_id} for alert {wanted.alert_id}: {wanted.reason}"
         agent = self.pipeline.agent(wanted.agent_id)
-        if agent is not None and agent.boot is not None:
-            await self.sensors.wait_for(agent.boot.host)
-        outcome = "ok"
-        try:
-            await self.responder.obey(wanted)
-        except PlaneError as error:
-            outcome = error.reason
-            raise
-        finally:
-            await self.audit.record("policy", "Kill", target, outcome)
+        host = agent.boot.host if agent is not None and agent.boot is not None else ""
+        await self.sensors.wait_for(host)
+        for attempt in range(_ATTEMPTS):
+            try:
+                await self.responder.obey(wanted)
+            except SensorUnreachable as error:
+                # The sensor died at the wrong moment; its supervisor brings it back.
+                if attempt + 1 < _ATTEMPTS and await self.sensors.wait_for(host):
+                    continue
+                await self.audit.record("policy", "Kill", target, error.reason)
+                raise
+            except PlaneError as error:
+                await self.audit.record("policy", "Kill", target, error.reason)
+                raise
+            await self.audit.record("policy", "Kill", target, "ok")
+            return
 
     async def _listen(self) -> None:
         wire = self.settings.wire

@@ -47,7 +47,7 @@ class Hub:
         self._settings = settings
         self._watches: set[Watch] = set()
         self._moved = asyncio.Event()
-        self._followers = 0
+        self.followers = 0
 
     def published(self, _: int, write: Write) -> None:
         """A write has become durable."""
@@ -85,10 +85,10 @@ class Hub:
         Raises:
             TooSlow: there are as many watchers as the plane serves.
         """
-        if self._followers >= self._settings.watchers:
+        if self.followers >= self._settings.watchers:
             raise TooSlow(f"the plane serves {self._settings.watchers} watchers at once", "end another watch first")
-        self._followers += 1
+        self.followers += 1
         try:
             yield
         finally:
-            self._followers -= 1
+            self.followers -= 1

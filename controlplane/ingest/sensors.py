@@ -48,6 +48,7 @@ class Sensors:
         self._live: dict[str, Sensor] = {}
         self._coverage: dict[str, coverage_pb2.Coverage] = {}
         self._arrived = asyncio.Event()
+        self._stopping = False
 
     async def add(self, sensor: Sensor) -> None:
         """Take a stream in.
@@ -78,7 +79,9 @@ class Sensors:
         if self._live.get(sensor.boot.host) is sensor:
             del self._live[sensor.boot.host]
         for waiting in sensor.results.values():
-            if not waiting.done():
+            if self._stopping:
+                waiting.cancel()
+            elif not waiting.done():
                 waiting.set_exception(SensorUnreachable(f"the sensor of host {sensor.boot.host} went away"))
         sensor.results.clear()
         sensor.ended.set()
@@ -170,6 +173,7 @@ class Sensors:
         return True
 
     def close_all(self) -> None:
-        """End every stream."""
+        """End every stream, because the plane stops. What waits for a result is cancelled, which is no failure of it."""
+        self._stopping = True
         for sensor in list(self._live.values()):
             sensor.close()

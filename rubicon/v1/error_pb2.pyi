@@ -64,6 +64,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The host did not answer in time."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 20
     """A defect in Rubicon."""
+    ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 21
+    """A watcher did not read as fast as there was news, or there are too many watchers."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons, sent as google.rpc.ErrorInfo.reason in domain "rubicon"."""
@@ -110,4 +112,6 @@ ERROR_REASON_DEADLINE: ErrorReason.ValueType  # 19
 """The host did not answer in time."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 20
 """A defect in Rubicon."""
+ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 21
+"""A watcher did not read as fast as there was news, or there are too many watchers."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

