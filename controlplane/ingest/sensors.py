@@ -173,7 +173,7 @@ class Sensors:
         return True
 
     def close_all(self) -> None:
-        """End every stream, because the plane stops. What waits for a result is cancelled, which is no failure of it."""
+        """End every stream, because the plane stops. Who waits for a result is cancelled: it is no failure of it."""
         self._stopping = True
         for sensor in list(self._live.values()):
             sensor.close()
