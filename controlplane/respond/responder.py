@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from controlplane import logs
-from controlplane.errors import AgentEnded, PlaneError, ProcessNotFound, from_sensor
+from controlplane.errors import AgentEnded, AgentNotFound, PlaneError, ProcessNotFound, from_sensor
 from controlplane.model import Agent, Boot, ProcessKey, Response, ResponseWanted, Survivor
 from controlplane.respond.ledger import Ledger
 from controlplane.respond.ports import Sender, Trees
@@ -25,7 +25,8 @@ _log = logs.get("respond")
 VERIFIED = response_pb2.RESPONSE_STATE_VERIFIED
 FAILED = response_pb2.RESPONSE_STATE_FAILED
 APPLIED = response_pb2.RESPONSE_STATE_APPLIED
-REQUESTED = response_pb2.RESPONSE_STATE_REQUESTED
+END_COMES_WITHIN = 1.0
+"""Seconds in which the end of an agent comes up that the sensor has already forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +162,12 @@ class Responder:
         except (AgentEnded, ProcessNotFound) as error:
             response.state = VERIFIED
             response.steps = [f"had already ended ({error.message})"]
-            return await self._settle(response)
+            return await self._settle(response, by_itself=True)
         except PlaneError as error:
+            if isinstance(error, AgentNotFound) and await self._has_ended(target.agent.id):
+                response.state = VERIFIED
+                response.steps = ["had already ended"]
+                return await self._settle(response, by_itself=True)
             await self._failed(response, error)
             raise
         _take(response, result.response)
@@ -181,19 +186,28 @@ class Responder:
             caller=_wire(asked.caller) if asked.caller else None,
         )
 
-    async def _settle(self, response: Response) -> response_pb2.Response:
-        """Store how it ended."""
+    async def _settle(self, response: Response, by_itself: bool = False) -> response_pb2.Response:
+        """Store how it ended; an agent that ended by itself was not killed."""
         agent = None
         if response.finished:
             response.finished_wall_ns = self._now()
         if response.process is None:
-            if response.state == VERIFIED:
+            if response.state == VERIFIED and not by_itself:
                 agent = self._trees.killed(response.agent_id, response.reason, self._now())
             elif response.state == FAILED:
                 self._trees.kill_failed(response.agent_id)
             if response.state == APPLIED or response.survivors:
                 self._followed[response.agent_id] = response
         return await self._ledger.save(response, agent)
+
+    async def _has_ended(self, agent_id: str) -> bool:
+        """The sensor does not know the agent: usually its end is on its way up."""
+        for _ in range(round(END_COMES_WITHIN / 0.02)):
+            agent = self._trees.agent(agent_id)
+            if agent is None or agent.ended:
+                return True
+            await asyncio.sleep(0.02)
+        return False
 
     async def _failed(self, response: Response, error: PlaneError) -> None:
         response.state = FAILED
