@@ -1,0 +1,313 @@
+"""Record layouts, flags and limits. Generated from the BTF of bpf/events.h by generate_abi.py: do not edit.
+
+Formats are little-endian. That of a record leaves out what records begin with: HEADER first, then FLOW where the record has
+one, then the format that is named after the record.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from struct import Struct
+from typing import Final, NamedTuple
+
+DIGEST: Final = "c1271fc7a501663f"
+"""Of every layout, name and number below."""
+
+HEADER: Final = Struct("<2HI5Q2I")
+"""struct event_header: kind, flags, cpu, epoch, sequence, time_ns, agent, start_time, pid, tid"""
+
+FLOW: Final = Struct("<2Q16s16s5H6x")
+"""struct flow after what it begins with: cookie, netns_cookie, source, destination, source_port,
+destination_port, family, type, protocol"""
+
+FORK: Final = Struct("<3Q3I4x")
+"""struct fork_event after what it begins with: child_start_time, parent_start_time, cgroup_id, child_pid,
+parent_pid, namespace_pid"""
+
+EXEC: Final = Struct("<5Q11I4H4x2Q2I2Q2I2Q2I16s")
+"""struct exec_event after what it begins with: inode, device, cgroup_id, capabilities, parent_start_time,
+parent_pid, uid, euid, gid, egid, pid_namespace, net_namespace, mnt_namespace, user_namespace, argv_length,
+argv_kept, exe_length, filename_length, interpreter_length, cwd_length, inode0, cookie0, kind0, family0,
+inode1, cookie1, kind1, family1, inode2, cookie2, kind2, family2, comm"""
+
+EXIT: Final = Struct("<I4x")
+"""struct exit_event after what it begins with: code"""
+
+JOIN: Final = Struct("<3Q2I")
+"""struct join_event after what it begins with: target_start_time, cgroup_id, cgroup_agent, target_pid, reason"""
+
+CLOSE: Final = Struct("<3Q2I")
+"""struct close_event after what it begins with: bytes_sent, bytes_received, duration_ns, reason, error"""
+
+PAYLOAD: Final = Struct("<Q2I")
+"""struct payload_event after what it begins with: offset, length, kept"""
+
+PACKET: Final = Struct("<Q2I")
+"""struct packet_event after what it begins with: offset, length, index"""
+
+UNIX_CONNECT: Final = Struct("<QI4x")
+"""struct unix_connect_event after what it begins with: cookie, length"""
+
+TASK: Final = Struct("<4Q4I16s")
+"""struct task_entry: start_time, parent_start_time, agent, cgroup_id, pid, parent_pid, state, flags, comm"""
+
+TAG: Final = Struct("<2QI4x")
+"""struct tag: agent, start_time, flags"""
+
+CGROUP: Final = Struct("<Q")
+"""struct cgroup_tag: agent"""
+
+AGENT: Final = Struct("<Q2I")
+"""struct agent_state: cgroup_id, flags, tasks"""
+
+STRANGER: Final = Struct("<Q")
+"""struct stranger: start_time"""
+
+OWNER: Final = Struct("<8Q13I4s4s4x")
+"""struct owner: agent, start_time, opened_ns, bytes_in, bytes_out, last_in_ns, last_out_ns, netns_cookie, pid,
+packets_in, packets_out, payloads_in, payloads_out, flags, next_in, next_out, sends, sent0, sent1, sent2,
+sent3, head_in, head_out"""
+
+ACCOUNT: Final = Struct("<Q2I")
+"""struct account: agent, event_class, reason"""
+
+BUDGET: Final = Struct("<2Q")
+"""struct budget: tokens, refilled_ns"""
+
+CONFIG: Final = Struct("<12Q2I")
+"""struct hook_config: epoch, rate0, rate1, rate2, rate3, rate4, burst0, burst1, burst2, burst3, burst4,
+wakeup_bytes, tag_high_water, sensor_pid"""
+
+
+class TaskValue(NamedTuple):
+    """struct task_entry."""
+
+    start_time: int
+    parent_start_time: int
+    agent: int
+    cgroup_id: int
+    pid: int
+    parent_pid: int
+    state: int
+    flags: int
+    comm: bytes
+
+
+class TagValue(NamedTuple):
+    """struct tag."""
+
+    agent: int
+    start_time: int
+    flags: int
+
+
+class CgroupValue(NamedTuple):
+    """struct cgroup_tag."""
+
+    agent: int
+
+
+class AgentValue(NamedTuple):
+    """struct agent_state."""
+
+    cgroup_id: int
+    flags: int
+    tasks: int
+
+
+class StrangerValue(NamedTuple):
+    """struct stranger."""
+
+    start_time: int
+
+
+class OwnerValue(NamedTuple):
+    """struct owner."""
+
+    agent: int
+    start_time: int
+    opened_ns: int
+    bytes_in: int
+    bytes_out: int
+    last_in_ns: int
+    last_out_ns: int
+    netns_cookie: int
+    pid: int
+    packets_in: int
+    packets_out: int
+    payloads_in: int
+    payloads_out: int
+    flags: int
+    next_in: int
+    next_out: int
+    sends: int
+    sent0: int
+    sent1: int
+    sent2: int
+    sent3: int
+    head_in: bytes
+    head_out: bytes
+
+
+class AccountValue(NamedTuple):
+    """struct account."""
+
+    agent: int
+    event_class: int
+    reason: int
+
+
+class BudgetValue(NamedTuple):
+    """struct budget."""
+
+    tokens: int
+    refilled_ns: int
+
+
+class ConfigValue(NamedTuple):
+    """struct hook_config."""
+
+    epoch: int
+    rate0: int
+    rate1: int
+    rate2: int
+    rate3: int
+    rate4: int
+    burst0: int
+    burst1: int
+    burst2: int
+    burst3: int
+    burst4: int
+    wakeup_bytes: int
+    tag_high_water: int
+    sensor_pid: int
+
+
+class Limit(IntEnum):
+    """enum limit."""
+
+    ARGV = 16384
+    PATH = 1024
+    PAYLOAD = 256
+    PAYLOAD_RECORDS = 4
+    PACKETS = 64
+    UNIX_PATH = 108
+    DESTINATIONS = 4
+    HEAD = 4
+    COMM = 16
+    STDIO = 3
+
+
+class EventKind(IntEnum):
+    """enum event_kind."""
+
+    FORK = 1
+    EXEC = 2
+    EXIT = 3
+    JOIN = 4
+    SOCKET = 10
+    BIND = 11
+    LISTEN = 12
+    CONNECT = 13
+    SEND = 14
+    ESTABLISH = 15
+    CLOSE = 16
+    PAYLOAD = 17
+    PACKET = 18
+    UNIX_CONNECT = 19
+
+
+class EventClass(IntEnum):
+    """enum event_class."""
+
+    PROCESS = 1
+    FLOW = 2
+    PAYLOAD = 3
+    BULK = 4
+    COUNT = 5
+
+
+class LossReason(IntEnum):
+    """enum loss_reason."""
+
+    RING_FULL = 1
+    BUDGET = 2
+    COUNT = 3
+
+
+class EventFlag(IntFlag):
+    """enum event_flag."""
+
+    ARGV_TRUNCATED = 1
+    PATH_TRUNCATED = 2
+    MEMFD = 4
+    DELETED = 8
+    REFUSED = 16
+    OUTBOUND = 32
+    BY_OWNER = 64
+    SSH = 128
+    CORE_DUMPED = 256
+
+
+class TagFlag(IntFlag):
+    """enum tag_flag."""
+
+    ROOT = 1
+    LEFT = 2
+    JOINED = 4
+
+
+class AgentFlag(IntFlag):
+    """enum agent_flag."""
+
+    CONDEMNED = 1
+    ISOLATED = 2
+    STRANGER = 4
+    OWN_CGROUP = 8
+    LEAVERS = 16
+    TAG_PRESSURE = 32
+
+
+class JoinReason(IntEnum):
+    """enum join_reason."""
+
+    ENROLLED = 1
+    LEFT = 2
+    STRANGER = 3
+    CONTESTED = 4
+
+
+class DescriptorKind(IntEnum):
+    """enum descriptor_kind."""
+
+    CLOSED = 1
+    FILE = 2
+    PIPE = 3
+    TTY = 4
+    SOCKET = 5
+    DEVICE = 6
+    OTHER = 7
+
+
+class CloseReason(IntEnum):
+    """enum close_reason."""
+
+    CLOSED = 1
+    REFUSED = 2
+    RESET = 3
+
+
+class OwnerFlag(IntFlag):
+    """enum owner_flag."""
+
+    IN_SYNCED = 65536
+    OUT_SYNCED = 131072
+
+
+class ControlOperation(IntEnum):
+    """enum control_operation."""
+
+    TAG_ADD = 1
+    TAG_DELETE = 2
+    AGENT_PUT = 3
+    AGENT_FLAGS = 4
