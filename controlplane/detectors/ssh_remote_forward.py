@@ -53,6 +53,7 @@ DETECTOR = Detector(
         event_pb2.Payload,
         event_pb2.Packet,
         event_pb2.Close,
+        event_pb2.Exit,
     ),
 )
 _PROXY_LEVELS = 3
@@ -118,6 +119,8 @@ def detect(event: event_pb2.Event, agent: AgentView, memory: Memory) -> Iterator
         conversations.close(cookie)
         relays.close(cookie)
         memory.cases.pop(cookie, None)
+    elif kind == "exit" and process is not None:
+        touched.extend(_handed_over(memory, event, process, agent))
     elif process is not None:
         touched.extend(_asks(memory, event, process, agent))
     for case in touched:
@@ -143,6 +146,16 @@ def _asks(memory: Memory, event: event_pb2.Event, process: ProcessKey, agent: Ag
     _request(memory, process, agent)
     for conversation in list(memory.conversations.by_cookie.values()):
         yield _look(memory, conversation, agent, None)
+
+
+def _handed_over(memory: Memory, event: event_pb2.Event, process: ProcessKey, agent: AgentView) -> Iterator[Case]:
+    """The maker of a tunnel's socket ended; a child that it forked to the background holds it now."""
+    for case in list(memory.cases.values()):
+        heir = holder(case.conversation, agent)
+        if case.severity and case.conversation.owner == process != heir:
+            text = f"pid {process.pid}, which opened the connection, ended; its child pid {heir.pid} holds it"
+            case.add(EvidenceItem.of(event, "process", text, pid=str(heir.pid)))
+            yield case
 
 
 def _may_ask(memory: Memory, process: ProcessKey, agent: AgentView) -> bool:

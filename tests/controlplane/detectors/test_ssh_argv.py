@@ -34,7 +34,7 @@ def found(command: argv.Command | None) -> list[tuple[str, str]]:
         "ssh -o 'RemoteForward 9000 h:80' x",
         "ssh -o'remoteforward  9000  h:80' x",
         "ssh -o 'REMOTEFORWARD = 9000 h:80' x",
-        "ssh -o '\"RemoteForward\" 9000 \"h:80\"' x",
+        'ssh -o \'"RemoteForward" 9000 "h:80"\' x',
         "ssh -S /tmp/s -O forward -R 9000:h:80 x",
         "ssh -Oforward -S/tmp/s -R9000:h:80 x",
         "ssh -W a:1 -o ClearAllForwardings=no -R 9000:h:80 x",
@@ -135,5 +135,5 @@ def test_destination() -> None:
 
 def test_words_that_are_not_text() -> None:
     assert found(argv.openssh(["ssh", "\\xff\x1b[2J", "-R", "9000:h:80"])) == [FORWARD]
-    assert argv.split_words("a 'b c' \"d\\\"e\" f\\\\ # g") == ["a", "b c", 'd"e', "f\\"]
+    assert argv.split_words('a \'b c\' "d\\"e" f\\\\ # g') == ["a", "b c", 'd"e', "f\\"]
     assert argv.split_option("") == ("", [])

@@ -244,7 +244,7 @@ def test_too_many(root: Path, ask: Ask) -> None:
     "text",
     [
         b"\xff\xfe\x00RemoteForward\n" + bytes(range(256)),
-        b"Match\nMatch host\nHost\nInclude\nRemoteForward\n\"\nHost \"x\nMatch final all !host\n",
+        b'Match\nMatch host\nHost\nInclude\nRemoteForward\n"\nHost "x\nMatch final all !host\n',
         b"Host " + b"*a" * 2000 + b"\nRemoteForward 1 h:1\n",
         b"Match " + b"exec x " * 5000 + b"\n",
         b"Host " + b"x " * 20000 + b"\n",
@@ -274,23 +274,22 @@ def test_others_files_stay_closed(root: Path, ask: Ask) -> None:
 
 
 PROBE = """
-import importlib.util, json, os, sys
+import errno, importlib.util, json, os, signal, socket, sys
 spec = importlib.util.spec_from_file_location("helper", sys.argv[1])
 helper = importlib.util.module_from_spec(spec); spec.loader.exec_module(helper)
 helper.limit(); helper.drop(61234, 61234, [61234]); helper.confine()
-import errno
 def tried(call, *args):
     try:
         call(*args)
     except OSError as error:
         return errno.errorcode[error.errno]
     return "done"
-import socket, signal
 status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
 print(json.dumps({
-    "uid": status["Uid"].split(), "gid": status["Gid"].split(), "effective": status["CapEff"].strip(), "permitted": status["CapPrm"].strip(),
+    "uid": status["Uid"].split(), "gid": status["Gid"].split(),
+    "effective": status["CapEff"].strip(), "permitted": status["CapPrm"].strip(),
     "new_privs": status["NoNewPrivs"].strip(), "seccomp": status["Seccomp"].strip(),
-    "socket": tried(socket.socket), "fork": tried(os.fork), "exec": tried(os.execv, "/bin/true", ["true"]),
+    "socket": tried(socket.socket), "fork": tried(os.fork), "exec": tried(os.execv, "/bin/true", ["x"]),
     "kill": tried(os.kill, os.getppid(), 0), "root": tried(os.setuid, 0),
 }))
 """
