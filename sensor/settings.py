@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sensor.errors import StartFailed
+from sensor.kernel.settings import KernelSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Settings:
     """All of them."""
 
     host: HostSettings = field(default_factory=HostSettings)
+    kernel: KernelSettings = field(default_factory=KernelSettings)
     enrol: EnrolSettings = field(default_factory=EnrolSettings)
     kill: KillSettings = field(default_factory=KillSettings)
     local: LocalSettings = field(default_factory=LocalSettings)
@@ -87,7 +89,8 @@ class Settings:
         Raises:
             StartFailed: a variable names no setting, or has a value that cannot be.
         """
-        concerns = {"host": HostSettings, "enrol": EnrolSettings, "kill": KillSettings, "local": LocalSettings}
+        defaults = cls()
+        concerns = {each.name: type(getattr(defaults, each.name)) for each in fields(cls)}
         given: dict[str, dict[str, Any]] = {name: {} for name in concerns}
         for variable, text in environment.items():
             if not variable.startswith("RUBICON_SENSOR_"):
@@ -98,10 +101,7 @@ class Settings:
                 raise StartFailed(f"{variable}: there is no such setting")
             given[concern][name] = _parsed(variable, text, known[name])
         settings = cls(
-            HostSettings(**given["host"]),
-            EnrolSettings(**given["enrol"]),
-            KillSettings(**given["kill"]),
-            LocalSettings(**given["local"]),
+            **{name: concern(**given[name]) for name, concern in concerns.items()},
         )
         if settings.enrol.move not in ("auto", "always", "never"):
             raise StartFailed(f"RUBICON_SENSOR_ENROL_MOVE={settings.enrol.move!r}: use auto, always or never")

@@ -52,7 +52,8 @@ class LocalServer:
         self._server: asyncio.Server | None = None
         self._callers: Counter[int] = Counter()
         self._tampered: dict[int, float] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._stopping = False
 
     async def start(self, group: int) -> None:
         """Make the socket, readable and writable for root and group `group`; its folder must be there.
@@ -71,24 +72,34 @@ class LocalServer:
         listener.listen(256)
         draft.rename(path)
         self._server = await asyncio.start_unix_server(
-            self._connected, sock=listener, limit=self._settings.line_bytes + 1, start_serving=True
+            self._accepted, sock=listener, limit=self._settings.line_bytes + 1, start_serving=True
         )
 
     async def stop(self) -> None:
         """Take no more callers, end the connections, remove the socket."""
         self._context.instance.sensor_socket.unlink(missing_ok=True)
+        self._stopping = True
+        # Nobody can find the socket any more. Who is in its queue is accepted and aborted in these turns of the loop:
+        # a server that is closed between an accept and its second half leaks the connection (CPython before 3.12).
+        for _ in range(8):
+            await asyncio.sleep(0)
         if self._server:
             self._server.close()
-        for _ in range(3):  # a connection that was just accepted becomes a task in a later turn of the loop
-            await asyncio.sleep(0)
-        for task in self._tasks:
+        for task, writer in list(self._tasks.items()):
             task.cancel()
+            writer.transport.abort()  # a task that has not begun yet would not do it
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._stopping:
+            writer.transport.abort()
+            return
+        task = asyncio.create_task(self._connected(reader, writer))
+        self._tasks[task] = writer
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
         uid = -1
         try:
             connection: socket.socket = writer.get_extra_info("socket")
@@ -105,7 +116,6 @@ class LocalServer:
         finally:
             if uid >= 0:
                 self._callers[uid] -= 1
-            self._tasks.discard(task)
             # whoever did not read in time loses what is left
             writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
             with contextlib.suppress(OSError):

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sensor.kernel.abi import AgentFlag
 from sensor.kernel.loader import Kernel
 
 from rubicon.v1 import event_pb2, sensor_service_pb2
 from sensor.act.cgroup import Cgroup
-from sensor.settings import KernelSettings
+from sensor.kernel.abi import AgentFlag
+from sensor.kernel.settings import KernelSettings
 from sensor.ship.spool import Spool
 from tests.e2e.sensor import BIN, Sensor, sensor, until
 

@@ -11,7 +11,7 @@ import pytest
 from sensor.kernel.loader import Kernel
 
 from rubicon.v1.instance import Instance
-from sensor.settings import KernelSettings
+from sensor.kernel.settings import KernelSettings
 from tests.sensor.act.stage import PROGRAMS, Stage
 
 

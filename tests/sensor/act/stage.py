@@ -25,7 +25,8 @@ from sensor.act.processes import Key
 from sensor.act.registry import Living, Registry
 from sensor.act.watch import Watch
 from sensor.collect.snapshot import snapshot
-from sensor.settings import EnrolSettings, KernelSettings, KillSettings
+from sensor.kernel.settings import KernelSettings
+from sensor.settings import EnrolSettings, KillSettings
 
 PROGRAMS = Path(__file__).parents[2] / "e2e" / "programs"
 
