@@ -142,7 +142,9 @@ class Plane:
             ],
         )
         timeout = wire.command_timeout
-        connect = SensorServicer(self.store, self.intake, self.sensors, self.settings.store.give_up)
+        connect = SensorServicer(
+            self.store, self.intake, self.sensors, self.pipeline.connected, self.settings.store.give_up
+        )
         agents = AgentServicer(self.store, self.sensors, self.hub, timeout)
         coverage = CoverageServicer(self.store, self.sensors, self.pipeline.facts, timeout)
         sensor_service_pb2_grpc.add_SensorServiceServicer_to_server(connect, self._server)
@@ -169,6 +171,7 @@ class Plane:
     async def stop(self) -> None:
         """End streams and calls, write what waits, close the store."""
         await self._health.enter_graceful_shutdown()
+        self.hub.close()
         self.sensors.close_all()
         self._resuming.cancel()
         await asyncio.gather(self._resuming, return_exceptions=True)

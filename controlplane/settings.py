@@ -21,10 +21,10 @@ class StoreSettings:
     """Seconds after which a batch that is not durable ends its stream with STORE_UNAVAILABLE (it stays queued)."""
     retry: float = 0.25
     """Seconds between attempts to write a group that failed."""
-    group_events: int = 20_000
-    """Events in one transaction at most: an fsync is paid per group, and a group stays below about 3 MB."""
-    pending_events: int = 100_000
-    """Events that may wait for the disk, over all sensors; beyond it streams are not read. About 20 MB."""
+    group_events: int = 8_000
+    """Events in one transaction at most: an fsync is paid per group, and one group is written in about 50 ms."""
+    pending_events: int = 20_000
+    """Events that may wait for the disk, over all sensors; beyond it streams are not read. About 20 MB as objects."""
     compact_events: int = 20_000
     """Events in a compacted segment: enough for zstd to find repetition, few enough to read one for one agent."""
     compact_after: float = 30.0

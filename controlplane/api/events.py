@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeVar
 
 from controlplane.api import find, mask, paging
-from controlplane.api.hub import Hub
+from controlplane.api.hub import Hub, stopping
 from controlplane.errors import InvalidArgument
 from controlplane.store import convert
 from controlplane.store.events import Query, Stored
@@ -58,6 +58,8 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
                 if not request.follow:
                     return
                 await moved.wait()
+                if self._hub.closed:
+                    raise stopping()
 
     def _response(self, hits: list[Stored], show_secrets: bool) -> event_service_pb2.StreamEventsResponse:
         response = event_service_pb2.StreamEventsResponse()

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 
-from controlplane.errors import TooSlow
+from controlplane.errors import StoreUnavailable, TooSlow
 from controlplane.settings import WatchSettings
 from controlplane.store.writer import Write
 from rubicon.v1 import alert_pb2
@@ -21,7 +21,7 @@ class Watch:
     """One watcher of alerts."""
 
     def __init__(self, limit: int) -> None:
-        self._queue: asyncio.Queue[alert_pb2.Alert] = asyncio.Queue(limit)
+        self._queue: asyncio.Queue[alert_pb2.Alert | None] = asyncio.Queue(limit)
         self._over = False
 
     def offer(self, alert: alert_pb2.Alert) -> None:
@@ -33,11 +33,24 @@ class Watch:
         except asyncio.QueueFull:
             self._over = True
 
+    def close(self) -> None:
+        """The plane stops."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self._queue.put_nowait(None)
+
     async def __aiter__(self) -> AsyncIterator[alert_pb2.Alert]:
         while True:
             if self._over and self._queue.empty():
                 raise TooSlow(f"more than {self._queue.maxsize} alerts waited for this watcher")
-            yield await self._queue.get()
+            alert = await self._queue.get()
+            if alert is None:
+                raise stopping()
+            yield alert
+
+
+def stopping() -> StoreUnavailable:
+    """What a watcher is told when the plane stops."""
+    return StoreUnavailable("the plane is stopping", "watch again, with the last cursor, when it is back")
 
 
 class Hub:
@@ -48,6 +61,15 @@ class Hub:
         self._watches: set[Watch] = set()
         self._moved = asyncio.Event()
         self.followers = 0
+        self.closed = False
+        """The plane stops: followers end."""
+
+    def close(self) -> None:
+        """Tell every watcher that the plane stops."""
+        self.closed = True
+        self._moved.set()
+        for watch in self._watches:
+            watch.close()
 
     def published(self, _: int, write: Write) -> None:
         """A write has become durable."""
