@@ -63,6 +63,8 @@ class _Host:
     tree: HostTree
     seen: dict[tuple[int, int], Seen] = field(default_factory=dict)
     watches: dict[str, _Watch] = field(default_factory=dict)
+    offset_ns: int = 0
+    """Clock offset of the newest batch."""
 
 
 class Pipeline:
@@ -184,26 +186,24 @@ class Pipeline:
             agent.ended_wall_ns = wall_ns
         return agent
 
-    def connected(self, boot: Boot, wall_ns: int) -> list[tuple[HostKey, Changes]]:
-        """A sensor of this boot is there, so every other boot of its host is over, and all that ran in it.
+    def connected(self, stream: HostKey, wall_ns: int) -> list[tuple[HostKey, Changes]]:
+        """A sensor of this boot is there, so every earlier boot of its host is over, and all that ran in it.
+
+        A boot's clock offset is the wall-clock time at which it began, which tells the earlier from the later.
 
         Returns:
             What changed, to be stored, for each earlier boot of the host that still had living agents.
         """
         over: list[tuple[HostKey, Changes]] = []
-        for other, host in list(self._hosts.items()):
-            if other.host != boot.host or other == boot:
+        for boot, host in self._hosts.items():
+            if boot.host != stream.host or boot == stream.boot or host.offset_ns >= stream.clock_offset_ns:
                 continue
             changes = Changes()
-            now_ns = host.tree.shared.now_ns
-            stream = HostKey(other.host, other.boot_id, wall_ns - now_ns)
             for watch in host.watches.values():
-                watch.tree.rebooted(stream.clock_offset_ns, changes)
+                watch.tree.rebooted(wall_ns - host.tree.shared.now_ns, changes)
             if changes.agent_of:
-                over.append((stream, changes))
-            for agent_id in host.watches:
-                self._where.pop(agent_id, None)
-            del self._hosts[other]
+                over.append((HostKey(boot.host, boot.boot_id, host.offset_ns), changes))
+            self._leave(host, host.tree.leave())
         return over
 
     def kill_failed(self, agent_id: str) -> None:
@@ -243,6 +243,11 @@ class Pipeline:
         self._where[tree.id] = boot
         return watch
 
+    def _leave(self, host: _Host, agents: Iterable[str]) -> None:
+        for agent_id in agents:
+            host.watches.pop(agent_id, None)
+            self._where.pop(agent_id, None)
+
     def _run(
         self,
         host: _Host,
@@ -254,7 +259,7 @@ class Pipeline:
         shared = host.tree.shared
         watches = host.watches
         dispatch = self._dispatch
-        offset_ns = stream.clock_offset_ns
+        offset_ns = host.offset_ns = stream.clock_offset_ns
         for event in events:
             time_ns = event.time_ns
             if time_ns > shared.now_ns:
@@ -272,9 +277,7 @@ class Pipeline:
                 host.tree.ended(watch.tree.id)
             elif kind == "enrol":
                 self._enrolled(watch, changes, known)
-        for agent_id in host.tree.sweep():
-            del watches[agent_id]
-            self._where.pop(agent_id, None)
+        self._leave(host, host.tree.sweep())
 
     def _enrolled(self, watch: _Watch, changes: Changes, known: Collection[str] | None) -> None:
         """The agent's name and what to do about its alerts are known now; some may have come before."""

@@ -18,8 +18,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from importlib.metadata import version as installed_version
 from typing import Any
 
@@ -28,7 +29,7 @@ from controlplane.audit.audit import caller
 from controlplane.errors import HostMismatch, InvalidArgument, StoreUnavailable
 from controlplane.ingest.intake import Intake
 from controlplane.ingest.sensors import Sensor, Sensors
-from controlplane.model import Boot, HostKey
+from controlplane.model import Boot, Changes, HostKey
 from controlplane.store.store import Store
 from rubicon.v1 import sensor_service_pb2, sensor_service_pb2_grpc
 
@@ -38,20 +39,23 @@ VERSION = installed_version("rubicon")
 HELLO_WITHIN = 10.0
 """Seconds that a stream may take to say hello."""
 
+Connected = Callable[[HostKey, int], Iterable[tuple[HostKey, Changes]]]
 Requests = AsyncIterator[sensor_service_pb2.ConnectRequest]
 
 
 class SensorServicer(sensor_service_pb2_grpc.SensorServiceServicer):
     """The servicer; knows the live streams through `sensors`."""
 
-    def __init__(self, store: Store, intake: Intake, sensors: Sensors, give_up: float) -> None:
+    def __init__(self, store: Store, intake: Intake, sensors: Sensors, connected: Connected, give_up: float) -> None:
         """
         Args:
+            connected: the pipeline: told of a host's boot, says what of its earlier boots is over by that.
             give_up: seconds after which a batch that is not durable ends its stream.
         """
         self._store = store
         self._intake = intake
         self._sensors = sensors
+        self._connected = connected
         self._give_up = give_up
 
     # The stubs know only generators; grpc.aio also takes a coroutine that writes, which can read and write at once.
@@ -77,6 +81,9 @@ class SensorServicer(sensor_service_pb2_grpc.SensorServiceServicer):
         await self._sensors.add(sensor)
         try:
             number, acknowledged = await self._store.remember(boot, hello.clock_offset_ns, sensor.coverage)
+            here = HostKey(hello.host, hello.boot_id, hello.clock_offset_ns)
+            for stream_before, changes in self._connected(here, time.time_ns()):
+                self._intake.store(self._store.number(stream_before.boot), stream_before, changes)
             # A spool that was begun anew counts from 1 again. Claim only what it cannot have: anything else is sent
             # once more and dropped by record identity.
             known = min(acknowledged, max(0, hello.first_sequence - 1))

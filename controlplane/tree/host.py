@@ -56,9 +56,19 @@ class HostTree:
                 break
             left.append(agent_id)
         for agent_id in left:
-            del self._ended[agent_id]
-            self.agents.pop(agent_id).leave()
-            self._gone[agent_id] = None
-            if len(self._gone) > limits.agent_tombstones:
-                del self._gone[next(iter(self._gone))]
+            self._forget(agent_id)
         return left
+
+    def leave(self) -> list[str]:
+        """The host has booted anew: let go of all; returns their ids."""
+        left = list(self.agents)
+        for agent_id in left:
+            self._forget(agent_id)
+        return left
+
+    def _forget(self, agent_id: str) -> None:
+        self._ended.pop(agent_id, None)
+        self.agents.pop(agent_id).leave()
+        self._gone[agent_id] = None
+        if len(self._gone) > self.shared.limits.agent_tombstones:
+            del self._gone[next(iter(self._gone))]

@@ -267,3 +267,23 @@ def test_events_about_the_host_have_no_agent() -> None:
     changes = plane.apply(HOST, [probe])
     assert changes.events == [probe]
     assert not list(changes.agents)
+
+
+def test_a_reboot_ends_what_ran_before_and_a_late_stream_of_it_ends_nothing() -> None:
+    plane, kernel = pipeline(), Kernel()
+    events = story(kernel)
+    plane.apply(HOST, events)
+    later = HOST._replace(boot_id="99999999-2222-3333-4444-555555555555", clock_offset_ns=HOST.clock_offset_ns + 10**12)
+    other = Kernel(agent="00000000c003")
+    ((stream, changes),) = plane.connected(later, 7)
+    assert stream == HOST
+    (agent,) = changes.agents
+    assert (agent.state, agent.processes, agent.ended_wall_ns) == (agent_pb2.AGENT_STATE_FINISHED, 0, 7)
+    assert len(list(changes.processes)) == 3
+    assert plane.view(AGENT) is None
+    plane.apply(later, [other.enrol(key(10))])
+    assert plane.connected(HOST, 8) == []
+    assert plane.connected(later, 9) == []
+    assert plane.agent("00000000c003") is not None
+    assert plane.apply(HOST, events).duplicates == len(events)
+    assert not list(plane.apply(HOST, [kernel.exec(key(12), "late")]).agents)
