@@ -25,11 +25,22 @@ static __always_inline int control_tag_add(__u32 pid, __u64 agent, __u64 start_t
 	return DONE;
 }
 
+/* Before the flag itself: a packet hook that finds the switch on asks for the flag. */
+static __always_inline void control_isolating(__u32 flags)
+{
+	__u32 zero = 0;
+	__u64 *isolating_switch = LOOKUP(isolating, &zero);
+
+	if (isolating_switch && (flags & AGENT_ISOLATED))
+		*isolating_switch = 1;
+}
+
 static __always_inline int control_agent_put(__u64 agent, __u64 cgroup_id, __u32 flags)
 {
 	struct agent_state fresh = { .cgroup_id = cgroup_id, .flags = flags };
 	struct agent_state *state = agent_get(agent);
 
+	control_isolating(flags);
 	if (!state)
 		return UPDATE(agents, &agent, &fresh, BPF_NOEXIST) ? 0 : DONE;
 	state->cgroup_id = cgroup_id;
@@ -68,6 +79,7 @@ int control(struct bpf_raw_tracepoint_args *ctx)
 		state = agent_get(first);
 		if (!state)
 			return 0;
+		control_isolating(second);
 		BITS_SET(&state->flags, (__u32)second);
 		BITS_CLEAR(&state->flags, (__u32)third);
 		return DONE;

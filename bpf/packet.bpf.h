@@ -33,6 +33,29 @@ struct packet {
 	__u16 protocol;
 };
 
+/*
+ * True for a TCP packet over plain IPv4 or IPv6 without payload: half of all packets, and all of a connect and close. Reads in
+ * place, which is several times cheaper than the helper; anything unusual is left to packet_parse.
+ */
+static __always_inline bool packet_empty(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct ipv6hdr *v6 = data;
+	struct iphdr *v4 = data;
+	struct tcphdr *tcp;
+
+	if (skb->protocol == bpf_htons(ETHERTYPE_IP)) {
+		tcp = (void *)(v4 + 1);
+		if ((void *)(tcp + 1) > end || v4->ihl != 5 || v4->protocol != PROTOCOL_TCP)
+			return false;
+	} else {
+		tcp = (void *)(v6 + 1);
+		if ((void *)(tcp + 1) > end || v6->nexthdr != PROTOCOL_TCP)
+			return false;
+	}
+	return skb->len <= (__u32)((void *)tcp - data) + tcp->doff * 4;
+}
+
 /* The offset of the transport header, or 0. */
 static __always_inline __u32 network_parse(struct __sk_buff *skb, struct packet *packet)
 {

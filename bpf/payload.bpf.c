@@ -196,6 +196,11 @@ static __always_inline int payload(struct __sk_buff *skb, bool outbound, bool on
 		return PASS;
 	if (verdict_packet(owner->agent))
 		return DROP;
+	/* the rest of a long flow: nothing to record, close has the byte counts from TCP itself */
+	if (owner->packets_in + owner->packets_out >= LIMIT_PACKETS && !(owner->flags & EVENT_SSH))
+		return PASS;
+	if (packet_empty(skb))
+		return PASS;
 	/* a listener's packets belong to no flow yet (the ACK that completes a handshake) */
 	if (sk->state == BPF_TCP_LISTEN && sk->protocol == PROTOCOL_TCP)
 		return PASS;

@@ -19,8 +19,13 @@ static __always_inline bool verdict_connect(__u64 agent)
 /* True when a packet of the agent's socket must be dropped. */
 static __always_inline bool verdict_packet(__u64 agent)
 {
-	struct agent_state *state = agent_get(agent);
+	__u32 zero = 0;
+	__u64 *isolating_switch = LOOKUP(isolating, &zero);
+	struct agent_state *state;
 
+	if (!isolating_switch || !*isolating_switch)
+		return false;
+	state = agent_get(agent);
 	return state && (state->flags & AGENT_ISOLATED);
 }
 

@@ -204,6 +204,7 @@ SHARED_MAPS = (
     "losses",
     "hook_config",
     "sequences",
+    "isolating",
     "tag_count",
     "owners",
 )
