@@ -35,15 +35,15 @@ class TokenError(Exception):
     """A token cannot be accepted; the message says what to do."""
 
 
-class TokenExpired(TokenError):  # noqa: N818 - a fact, not a fault
+class TokenExpired(TokenError):
     """It was good once: attest again."""
 
 
-class TokenInvalid(TokenError):  # noqa: N818
+class TokenInvalid(TokenError):
     """It is not one of ours, or was changed, or is meant for somebody else."""
 
 
-class KeyUnusable(TokenError):  # noqa: N818
+class KeyUnusable(TokenError):
     """The key file cannot be used as it is."""
 
 
