@@ -188,9 +188,6 @@ static __always_inline int payload(struct __sk_buff *skb, bool outbound, bool on
 
 	if (!sk)
 		return PASS;
-	sk = bpf_sk_fullsock(sk);
-	if (!sk)
-		return PASS;
 	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
 	if (!owner || !owner->agent)
 		return PASS;
@@ -200,6 +197,9 @@ static __always_inline int payload(struct __sk_buff *skb, bool outbound, bool on
 	if (owner->packets_in + owner->packets_out >= LIMIT_PACKETS && !(owner->flags & EVENT_SSH))
 		return PASS;
 	if (packet_empty(skb))
+		return PASS;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
 		return PASS;
 	/* a listener's packets belong to no flow yet (the ACK that completes a handshake) */
 	if (sk->state == BPF_TCP_LISTEN && sk->protocol == PROTOCOL_TCP)
