@@ -8,9 +8,9 @@ to be made durable before it is acknowledged and before a wanted response is car
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from controlplane import detectors, logs
 from controlplane.model import (
@@ -21,6 +21,7 @@ from controlplane.model import (
     Changes,
     DetectorModule,
     HostKey,
+    KnownAlert,
     Process,
     ProcessKey,
     ResponseWanted,
@@ -37,6 +38,8 @@ _KINDS = {
     for f in event_pb2.Event.DESCRIPTOR.oneofs_by_name["kind"].fields
     if f.message_type is not None
 }
+Known: TypeAlias = Mapping[str, KnownAlert]
+_NONE: Known = {}
 _ACTIONS: dict[int, str] = {response_pb2.ACTION_KILL: "kill"}
 
 
@@ -51,9 +54,6 @@ class _Watch:
     response: str = ""
     """Id of the response that stops the agent; empty when none was wanted or it failed."""
     attempts: int = 0
-    replayed: bool = False
-    """`response` was wanted before a restart and may have failed since: the next alert may ask again. A response to an
-    agent that is already being stopped joins the other."""
 
 
 @dataclass(slots=True, eq=False)
@@ -113,13 +113,12 @@ class Pipeline:
         self._run(host, stream, fresh, changes, None)
         return changes
 
-    def restore(
-        self, stream: HostKey, events: Sequence[event_pb2.Event], known_alerts: Collection[str] = frozenset()
-    ) -> Changes:
+    def restore(self, stream: HostKey, events: Sequence[event_pb2.Event], known_alerts: Known = _NONE) -> Changes:
         """Take stored events of living agents in again after a restart, in stored order.
 
         Args:
-            known_alerts: ids of stored alerts: their responses were wanted then, and are not wanted again.
+            known_alerts: by id, the stored alerts whose response, if any was wanted, is stored too: it is not wanted
+                again.
 
         Returns:
             What changed; store the alerts among it that were not known, the rest is stored already.
@@ -254,7 +253,7 @@ class Pipeline:
         stream: HostKey,
         events: Iterable[event_pb2.Event],
         changes: Changes,
-        known: Collection[str] | None,
+        known: Known | None,
     ) -> None:
         shared = host.tree.shared
         watches = host.watches
@@ -279,7 +278,7 @@ class Pipeline:
                 self._enrolled(watch, changes, known)
         self._leave(host, host.tree.sweep())
 
-    def _enrolled(self, watch: _Watch, changes: Changes, known: Collection[str] | None) -> None:
+    def _enrolled(self, watch: _Watch, changes: Changes, known: Known | None) -> None:
         """The agent's name and what to do about its alerts are known now; some may have come before."""
         for alert in watch.alerts:
             alert.agent_name = watch.tree.name
@@ -294,7 +293,7 @@ class Pipeline:
         watch: _Watch,
         offset_ns: int,
         changes: Changes,
-        known: Collection[str] | None,
+        known: Known | None,
     ) -> None:
         detector = module.DETECTOR
         tree = watch.tree
@@ -314,7 +313,7 @@ class Pipeline:
             if count & (count - 1) == 0:
                 _log.exception("detector crashed", detector=detector.id, agent=tree.id, times=count)
 
-    def _answer(self, watch: _Watch, alert: Alert, changes: Changes, known: Collection[str] | None) -> None:
+    def _answer(self, watch: _Watch, alert: Alert, changes: Changes, known: Known | None) -> None:
         """Ask policy what to do about an alert, and note it."""
         agent = watch.tree.agent
         verdict = self._policy.decide(agent, alert)
@@ -326,16 +325,15 @@ class Pipeline:
             return
         if agent.ended:
             return
-        stored = known is not None and alert.id in known
-        if watch.replayed and known is None:
-            watch.response, watch.replayed = "", False
+        if known is not None and (stored := known.get(alert.id)) is not None:
+            if stored.response_id:
+                alert.response, alert.response_id = action, stored.response_id
+                watch.response = "" if stored.failed else stored.response_id
+                watch.attempts += 1
+            return
         if not watch.response:
             watch.attempts += 1
             parts = f"{action}\0{alert.id}\0{watch.attempts}"
             watch.response = hashlib.blake2b(parts.encode(), digest_size=8).hexdigest()
-            watch.replayed = stored
-            if not stored:
-                changes.responses.append(
-                    ResponseWanted(watch.response, verdict.action, agent.id, alert.id, verdict.reason)
-                )
+            changes.responses.append(ResponseWanted(watch.response, verdict.action, agent.id, alert.id, verdict.reason))
         alert.response, alert.response_id = action, watch.response

@@ -172,6 +172,7 @@ class Plane:
         """End streams and calls, write what waits, close the store."""
         await self._health.enter_graceful_shutdown()
         self.hub.close()
+        await self.responder.stop()
         self.sensors.close_all()
         self._resuming.cancel()
         await asyncio.gather(self._resuming, return_exceptions=True)

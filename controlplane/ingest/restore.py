@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Protocol
 
 from controlplane import logs
-from controlplane.model import Boot, HostKey
+from controlplane.model import Boot, HostKey, KnownAlert
 from controlplane.model.changes import Changes
 from controlplane.store.events import Query
 from controlplane.store.store import Store
@@ -28,7 +28,7 @@ class Restorable(Protocol):
         """Take over what a host sees."""
 
     def restore(
-        self, stream: HostKey, events: Sequence[event_pb2.Event], known_alerts: Collection[str] = frozenset()
+        self, stream: HostKey, events: Sequence[event_pb2.Event], known_alerts: Mapping[str, KnownAlert]
     ) -> Changes:
         """Take stored events in again."""
 

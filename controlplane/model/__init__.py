@@ -12,7 +12,7 @@ from controlplane.model.finding import EvidenceItem, Finding
 from controlplane.model.flow import Flow, FlowState
 from controlplane.model.keys import Boot, HostKey, ProcessKey, RecordKey, process_key, record_key
 from controlplane.model.process import Credentials, Descriptor, Image, Namespaces, Process
-from controlplane.model.response import Response, ResponseWanted, Survivor
+from controlplane.model.response import KnownAlert, Response, ResponseWanted, Survivor
 from controlplane.model.seen import Seen
 from controlplane.model.view import AgentView
 
@@ -35,6 +35,7 @@ __all__ = [
     "FlowState",
     "HostKey",
     "Image",
+    "KnownAlert",
     "Namespaces",
     "Process",
     "ProcessKey",

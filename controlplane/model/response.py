@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from controlplane.model.keys import Boot, ProcessKey
 from rubicon.v1 import response_pb2
@@ -19,6 +20,15 @@ class ResponseWanted:
     agent_id: str
     alert_id: str
     reason: str
+
+
+class KnownAlert(NamedTuple):
+    """What the store says of an alert, when its pipeline is given its memory back."""
+
+    response_id: str
+    """Empty when none was wanted."""
+    failed: bool
+    """That response failed, so the next alert may ask for another."""
 
 
 @dataclass(frozen=True, slots=True)

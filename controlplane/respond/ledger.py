@@ -48,6 +48,13 @@ class Ledger:
         await self._store.writer.commit(write)
         return message
 
+    async def keep(self, message: response_pb2.Response) -> response_pb2.Response:
+        """Make a response durable as it is."""
+        write = Write(responses=[message])
+        write.rows.put(schema.responses, convert.response_row(message))
+        await self._store.writer.commit(write)
+        return message
+
     async def cancel_pending(self, agent: agent_pb2.Agent, reason: str, wall_ns: int) -> None:
         """Make KILLED of an agent that nothing was enrolled for."""
         agent.state = agent_pb2.AGENT_STATE_KILLED

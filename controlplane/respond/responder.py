@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from controlplane import logs
-from controlplane.errors import AgentEnded, AgentNotFound, PlaneError, ProcessNotFound, from_sensor
+from controlplane.errors import AgentEnded, AgentNotFound, PlaneError, ProcessNotFound, StoreUnavailable, from_sensor
 from controlplane.model import Agent, Boot, ProcessKey, Response, ResponseWanted, Survivor
 from controlplane.respond.ledger import Ledger
 from controlplane.respond.ports import Sender, Trees
@@ -66,6 +66,7 @@ class Responder:
         self._ledger = Ledger(store)
         self._timeout = timeout
         self._now = wall_clock
+        self._stopping = False
         self._running: dict[tuple[str, ProcessKey | None, bool], asyncio.Task[response_pb2.Response]] = {}
         self._followed: dict[str, Response] = {}
         """Agent id → its kill that left somebody (condemned, not yet dead)."""
@@ -81,7 +82,15 @@ class Responder:
             SensorUnreachable, CommandTimeout, TargetProtected, CallerIsAgent …: the host did not, or would not, do it.
             StoreUnavailable: the request could not be made durable, so nothing was done.
         """
-        return await self._join(await resolve(target, self._ledger, self._trees), asked)
+        response = await self._join(await resolve(target, self._ledger, self._trees), asked)
+        if asked.response_id in ("", response.id):
+            return response
+        # Another response does, or has done, what policy wants: its own says so, for the alert names it.
+        own = response_pb2.Response()
+        own.CopyFrom(response)
+        own.id, own.alert_id, own.requested_by, own.reason = asked.response_id, asked.alert_id, asked.by, asked.reason
+        own.steps.append(f"by response {response.id}")
+        return await self._ledger.keep(own)
 
     async def obey(self, wanted: ResponseWanted) -> response_pb2.Response:
         """Carry out what policy wants; call it once the alert is durable.
@@ -122,7 +131,17 @@ class Responder:
             response.finished_wall_ns = self._now()
             await self._ledger.save(response, self._trees.killed(agent.id, response.reason, response.finished_wall_ns))
 
+    async def stop(self) -> None:
+        """The plane stops: what is under way stays as it is stored, so that resume() goes on with it."""
+        self._stopping = True
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def _join(self, target: Resolved, asked: Asked) -> response_pb2.Response:
+        if self._stopping:
+            raise StoreUnavailable("the plane is stopping")
         key = (target.agent.id, target.process, asked.force)
         task = self._running.get(key)
         if task is None:
@@ -135,7 +154,12 @@ class Responder:
                     _log.warning("kill failed", agent=target.agent.id, error=str(finished.exception()))
 
             task.add_done_callback(done)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled() and self._stopping:
+                raise StoreUnavailable("the plane is stopping; it goes on with the kill when it is back") from None
+            raise
 
     async def _kill(self, target: Resolved, asked: Asked) -> response_pb2.Response:
         if target.over and (earlier := await self._earlier(target)) is not None:

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, func, select, tuple_
 from sqlalchemy.exc import DBAPIError
 
+from controlplane.model import KnownAlert
 from controlplane.store import schema
 from controlplane.store.engine import unavailable
 from rubicon.v1 import agent_pb2, alert_pb2, coverage_pb2, flow_pb2, process_pb2, response_pb2
@@ -158,13 +159,17 @@ class EntityReader:
             wanted.append(columns.time_ns >= since_ns)
         return [alert_pb2.Alert.FromString(row.body) for row in self._all(statement.where(*wanted))]
 
-    def settled_alerts(self, agents: Collection[str]) -> frozenset[str]:
-        """Ids of the alerts of these agents whose response, if any was wanted, has begun."""
+    def settled_alerts(self, agents: Collection[str]) -> dict[str, KnownAlert]:
+        """By id, the alerts of these agents whose response, if any was wanted, has begun."""
         alerts, responses = schema.alerts.c, schema.responses.c
-        stored = select(responses.id).where(responses.agent_id.in_(list(agents)))
-        begun = set(self._run(lambda connection: connection.execute(stored).scalars().all()))
+        stored = select(responses.id, responses.state).where(responses.agent_id.in_(list(agents)))
+        states = {row.id: row.state for row in self._all(stored)}
         bodies = self._bodies(alert_pb2.Alert, select(alerts.body).where(alerts.agent_id.in_(list(agents))))
-        return frozenset(a.id for a in bodies if not a.response_id or a.response_id in begun)
+        return {
+            a.id: KnownAlert(a.response_id, states.get(a.response_id) == response_pb2.RESPONSE_STATE_FAILED)
+            for a in bodies
+            if not a.response_id or a.response_id in states
+        }
 
     def alert(self, alert_id: str) -> alert_pb2.Alert | None:
         """One alert."""

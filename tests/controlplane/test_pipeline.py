@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from controlplane.model import Agent, AgentView, Changes, Detector, EvidenceItem, Finding, process_key
+from controlplane.model import Agent, AgentView, Changes, Detector, EvidenceItem, Finding, KnownAlert, process_key
 from controlplane.pipeline import Pipeline
 from controlplane.policy import Policy, Rule
 from controlplane.policy.alerts import AlertLimits
@@ -207,7 +207,7 @@ def test_replay_gives_the_same_alerts_and_asks_for_nothing_twice() -> None:
     assert fresh.responses == first.responses
 
     restarted = pipeline()
-    changes = restarted.restore(HOST, events, {alert.id})
+    changes = restarted.restore(HOST, events, {alert.id: KnownAlert(alert.response_id, False)})
     assert not changes.responses
     assert not list(changes.alerts)
     assert restarted.view(AGENT) is not None
@@ -219,16 +219,31 @@ def test_replay_gives_the_same_alerts_and_asks_for_nothing_twice() -> None:
     assert not later.responses
 
 
+def test_a_kill_that_had_failed_before_a_restart_is_asked_for_again() -> None:
+    kernel = Kernel()
+    events = story(kernel, "kill", connects=2)
+    alert = only(pipeline().apply(HOST, events))
+    other = key(20)
+    more = [kernel.fork(key(10), other), *(kernel.flow(other, "connect", tcp(c)) for c in (8, 9))]
+    for failed in (True, False):
+        plane = pipeline()
+        plane.restore(HOST, events, {alert.id: KnownAlert(alert.response_id, failed)})
+        changes = plane.apply(HOST, more)
+        assert len(changes.responses) == failed
+        (second,) = [a for a in changes.alerts if a.id != alert.id]
+        assert (second.response_id == alert.response_id) != failed
+
+
 def test_a_restart_in_the_middle_of_a_story_changes_nothing() -> None:
     events = story(Kernel(), "kill", connects=2)
     whole = only(pipeline().apply(HOST, events))
     for cut in range(len(events) + 1):
         before, after = pipeline(), pipeline()
-        alerts = {alert.id for alert in before.apply(HOST, events[:cut]).alerts}
+        alerts = {a.id: KnownAlert(a.response_id, False) for a in before.apply(HOST, events[:cut]).alerts}
         after.restore(HOST, events[:cut], alerts)
         after.remember(HOST.boot, [])
         changes = after.apply(HOST, events[cut:])
-        ids = alerts | {alert.id for alert in changes.alerts}
+        ids = {*alerts, *(alert.id for alert in changes.alerts)}
         assert ids == {whole.id}
 
 
