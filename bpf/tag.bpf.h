@@ -17,12 +17,31 @@
 #define BITS_CLEAR(POINTER, BITS) ((void)__sync_fetch_and_and((POINTER), ~(BITS)))
 #endif
 
+/* One entry more or less in the filter, which counts every tag from before it is in the hash until after it is not. */
+static __always_inline void tag_filter_count(__u32 pid, int step)
+{
+	__u32 zero = 0;
+	struct tag_filter *filter = LOOKUP(tag_filter, &zero);
+
+	if (filter)
+		__sync_fetch_and_add(&filter->counts[pid % TAG_FILTER_SIZE], (__u32)step);
+}
+
+/* The tag of a process, or NULL. */
+static __always_inline struct tag *tag_find(__u32 pid)
+{
+	__u32 zero = 0;
+	struct tag_filter *filter = LOOKUP(tag_filter, &zero);
+
+	if (filter && !filter->counts[pid % TAG_FILTER_SIZE])
+		return 0;
+	return LOOKUP(tags, &pid);
+}
+
 /* The tag of the current process, or NULL: the first thing every hook asks. */
 static __always_inline struct tag *tag_current(void)
 {
-	__u32 pid = bpf_get_current_pid_tgid() >> 32;
-
-	return LOOKUP(tags, &pid);
+	return tag_find(bpf_get_current_pid_tgid() >> 32);
 }
 
 static __always_inline struct agent_state *agent_get(__u64 agent)
@@ -57,12 +76,16 @@ static __always_inline void tag_counted(__u64 agent, int step)
  */
 static __always_inline bool tag_add(__u32 pid, const struct tag *tag)
 {
-	long failure = UPDATE(tags, &pid, tag, BPF_NOEXIST);
 	struct hook_config *cfg = config_get();
 	struct agent_state *state;
 	__u32 zero = 0;
 	__u64 *total;
+	long failure;
 
+	tag_filter_count(pid, 1);
+	failure = UPDATE(tags, &pid, tag, BPF_NOEXIST);
+	if (failure)
+		tag_filter_count(pid, -1);
 	if (failure == ERROR_EXISTS)
 		return false;
 	if (!failure)
@@ -81,6 +104,7 @@ static __always_inline bool tag_remove(__u32 pid, __u64 agent)
 {
 	if (DELETE(tags, &pid))
 		return false;
+	tag_filter_count(pid, -1);
 	tag_counted(agent, -1);
 	return true;
 }

@@ -205,6 +205,7 @@ SHARED_MAPS = (
     "hook_config",
     "sequences",
     "isolating",
+    "tag_filter",
     "tag_count",
     "owners",
 )
