@@ -12,28 +12,26 @@ from functools import lru_cache
 
 from rubicon.v1 import event_pb2, ids
 from sensor.collect import decode_flow, decode_process
-from sensor.collect.layout import HEADER
 from sensor.errors import UndecodableRecord
+from sensor.kernel.abi import HEADER, EventClass, EventKind
 
 Decoder = Callable[[bytes, int, event_pb2.Event], None]
 
-PROCESS, FLOW, PAYLOAD, BULK = 1, 2, 3, 4
-
 DECODERS: dict[int, tuple[Decoder, int]] = {
-    1: (decode_process.decode_fork, PROCESS),
-    2: (decode_process.decode_exec, PROCESS),
-    3: (decode_process.decode_exit, PROCESS),
-    4: (decode_process.decode_join, PROCESS),
-    10: (decode_flow.decode_socket, BULK),
-    11: (decode_flow.decode_bind, FLOW),
-    12: (decode_flow.decode_listen, FLOW),
-    13: (decode_flow.decode_connect, FLOW),
-    14: (decode_flow.decode_send, BULK),
-    15: (decode_flow.decode_establish, FLOW),
-    16: (decode_flow.decode_close, FLOW),
-    17: (decode_flow.decode_payload, PAYLOAD),
-    18: (decode_flow.decode_packet, BULK),
-    19: (decode_flow.decode_unix_connect, FLOW),
+    EventKind.FORK: (decode_process.decode_fork, EventClass.PROCESS),
+    EventKind.EXEC: (decode_process.decode_exec, EventClass.PROCESS),
+    EventKind.EXIT: (decode_process.decode_exit, EventClass.PROCESS),
+    EventKind.JOIN: (decode_process.decode_join, EventClass.PROCESS),
+    EventKind.SOCKET: (decode_flow.decode_socket, EventClass.BULK),
+    EventKind.BIND: (decode_flow.decode_bind, EventClass.FLOW),
+    EventKind.LISTEN: (decode_flow.decode_listen, EventClass.FLOW),
+    EventKind.CONNECT: (decode_flow.decode_connect, EventClass.FLOW),
+    EventKind.SEND: (decode_flow.decode_send, EventClass.BULK),
+    EventKind.ESTABLISH: (decode_flow.decode_establish, EventClass.FLOW),
+    EventKind.CLOSE: (decode_flow.decode_close, EventClass.FLOW),
+    EventKind.PAYLOAD: (decode_flow.decode_payload, EventClass.PAYLOAD),
+    EventKind.PACKET: (decode_flow.decode_packet, EventClass.BULK),
+    EventKind.UNIX_CONNECT: (decode_flow.decode_unix_connect, EventClass.FLOW),
 }
 """Per kind: who decodes it, and the class that its loss is counted in (event_class of bpf/events.h)."""
 

@@ -7,12 +7,12 @@ listen really mean the wildcard address.
 from __future__ import annotations
 
 from rubicon.v1 import event_pb2, flow_pb2
-from sensor.collect.layout import CLOSE, FLOW, HEADER, PACKET, PAYLOAD, UNIX_CONNECT
 from sensor.errors import UndecodableRecord
+from sensor.kernel.abi import CLOSE, FLOW, HEADER, PACKET, PAYLOAD, UNIX_CONNECT, EventFlag
 
 _START = HEADER.size
 _AFTER_FLOW = _START + FLOW.size
-_REFUSED, _OUTBOUND = 1 << 4, 1 << 5
+_REFUSED, _OUTBOUND = int(EventFlag.REFUSED), int(EventFlag.OUTBOUND)  # plain: enum flags are slow
 _AF_INET, _AF_INET6 = 2, 10
 _ZERO = bytes(16)
 _DIRECTIONS = (flow_pb2.FLOW_DIRECTION_INBOUND, flow_pb2.FLOW_DIRECTION_OUTBOUND)

@@ -7,14 +7,19 @@ stay bytes.
 from __future__ import annotations
 
 from rubicon.v1 import event_pb2, ids
-from sensor.collect.layout import EXEC, EXIT, FORK, HEADER, JOIN
 from sensor.errors import UndecodableRecord
+from sensor.kernel.abi import EXEC, EXIT, FORK, HEADER, JOIN, DescriptorKind, EventFlag
 
 _START = HEADER.size
 _VARIABLE = _START + EXEC.size
-_ARGV_TRUNCATED, _PATH_TRUNCATED, _MEMFD, _DELETED, _CORE_DUMPED = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 8
-_LAST_DESCRIPTOR_KIND = _DESCRIPTOR_OTHER = 7
-_DESCRIPTOR_CLOSED = 1
+# As plain integers: the operators of enum flags cost more than all else here.
+_ARGV_TRUNCATED = int(EventFlag.ARGV_TRUNCATED)
+_PATH_TRUNCATED = int(EventFlag.PATH_TRUNCATED)
+_MEMFD = int(EventFlag.MEMFD)
+_DELETED = int(EventFlag.DELETED)
+_CORE_DUMPED = int(EventFlag.CORE_DUMPED)
+_DESCRIPTOR_CLOSED = int(DescriptorKind.CLOSED)
+_DESCRIPTOR_OTHER = int(DescriptorKind.OTHER)
 
 
 def decode_fork(record: bytes, flags: int, event: event_pb2.Event) -> None:
@@ -55,19 +60,21 @@ def decode_exec(record: bytes, flags: int, event: event_pb2.Event) -> None:
     if arguments:
         # Each argument ends with NUL; what follows the last one is an argument that was cut.
         program.argv.extend((arguments[:-1] if arguments[-1] == 0 else arguments).split(b"\0"))
-    program.argv_truncated = bool(flags & _ARGV_TRUNCATED) or argv_kept < argv_length
+    if flags or argv_kept < argv_length:
+        program.argv_truncated = bool(flags & _ARGV_TRUNCATED) or argv_kept < argv_length
+        program.memfd = bool(flags & _MEMFD)
+        program.deleted = bool(flags & _DELETED)
+        program.path_truncated = bool(flags & _PATH_TRUNCATED)
     program.argv_length = argv_length
     program.exe = str(record[_VARIABLE:filename_at], "utf-8", "backslashreplace")
     program.filename = str(record[filename_at:interpreter_at], "utf-8", "backslashreplace")
-    program.interpreter = str(record[interpreter_at:cwd_at], "utf-8", "backslashreplace")
+    if interpreter_length:
+        program.interpreter = str(record[interpreter_at:cwd_at], "utf-8", "backslashreplace")
     program.cwd = str(record[cwd_at:argv_at], "utf-8", "backslashreplace")
     program.comm = str(comm.partition(b"\0")[0], "utf-8", "backslashreplace")
     program.inode = inode
     program.device = device
     program.cgroup_id = cgroup_id
-    program.memfd = bool(flags & _MEMFD)
-    program.deleted = bool(flags & _DELETED)
-    program.path_truncated = bool(flags & _PATH_TRUNCATED)
     credentials, namespaces, parent = program.credentials, program.namespaces, program.parent
     credentials.uid = uid
     credentials.euid = euid
@@ -86,11 +93,12 @@ def decode_exec(record: bytes, flags: int, event: event_pb2.Event) -> None:
         (inode2, cookie2, kind2, family2),
     ):
         descriptor = program.stdio.add()
-        descriptor.kind = kind if kind <= _LAST_DESCRIPTOR_KIND else _DESCRIPTOR_OTHER  # type: ignore[assignment]
+        descriptor.kind = kind if kind <= _DESCRIPTOR_OTHER else _DESCRIPTOR_OTHER  # type: ignore[assignment]
         if kind > _DESCRIPTOR_CLOSED:
             descriptor.inode = number
-            descriptor.family = family
-            descriptor.cookie = cookie
+            if family:
+                descriptor.family = family
+                descriptor.cookie = cookie
 
 
 def decode_exit(record: bytes, flags: int, event: event_pb2.Event) -> None:

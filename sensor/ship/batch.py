@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from rubicon.v1 import event_pb2, sensor_service_pb2
 
 _BATCH_TAG = b"\x12"  # ConnectRequest field 2 (batch), length-delimited
-Lost = Counter[tuple[str, "event_pb2.EventClass.ValueType"]]
-"""Records per agent id and class."""
+Lost = Counter[tuple[str, "event_pb2.EventClass.ValueType", "event_pb2.LossReason.ValueType"]]
+"""Records per agent id, class and reason."""
 
 _FLOW = event_pb2.EVENT_CLASS_FLOW
 _BULK = event_pb2.EVENT_CLASS_BULK
@@ -46,8 +46,12 @@ def class_of(event: event_pb2.Event) -> event_pb2.EventClass.ValueType:
     return _CLASSES.get(event.WhichOneof("kind") or "", event_pb2.EVENT_CLASS_PROCESS)
 
 
-def split_dropped(batches: Iterable[bytes]) -> tuple[Lost, list[event_pb2.Event]]:
-    """What dropping these batches loses, per agent and class, and the events that must be carried over instead."""
+def split_dropped(batches: Iterable[bytes], keep_bytes: int) -> tuple[Lost, list[event_pb2.Event]]:
+    """What dropping these batches loses, and the events that must be carried over instead, at most `keep_bytes` of
+    them.
+
+    They are carried over with their own record ids: a plane that has them already drops them. Beyond the limit losses
+    are added up, and the others are themselves lost."""
     lost: Lost = Counter()
     kept: list[event_pb2.Event] = []
     for data in batches:
@@ -55,18 +59,22 @@ def split_dropped(batches: Iterable[bytes]) -> tuple[Lost, list[event_pb2.Event]
             if event.WhichOneof("kind") in _KEPT:
                 kept.append(event)
             else:
-                lost[event.agent_id, class_of(event)] += 1
+                lost[event.agent_id, class_of(event), event_pb2.LOSS_REASON_SPOOL_FULL] += 1
+    if sum(event.ByteSize() for event in kept) > keep_bytes:
+        for event in kept:
+            if event.HasField("loss"):
+                lost[event.agent_id, event.loss.event_class, event.loss.reason] += event.loss.count
+            else:
+                lost[event.agent_id, class_of(event), event_pb2.LOSS_REASON_SPOOL_FULL] += 1
+        kept = []
     return lost, kept
 
 
 def loss_events(lost: Lost) -> list[event_pb2.Event]:
-    """One loss event per agent and class; record ids and times are not set yet."""
+    """One loss event per agent, class and reason; record ids and times are not set yet."""
     return [
-        event_pb2.Event(
-            agent_id=agent_id,
-            loss=event_pb2.Loss(event_class=event_class, reason=event_pb2.LOSS_REASON_SPOOL_FULL, count=count),
-        )
-        for (agent_id, event_class), count in sorted(lost.items())
+        event_pb2.Event(agent_id=agent, loss=event_pb2.Loss(event_class=event_class, reason=reason, count=count))
+        for (agent, event_class, reason), count in sorted(lost.items())
     ]
 
 

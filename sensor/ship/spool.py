@@ -254,17 +254,14 @@ class Spool:
                 data.extend(e.batch for e, _ in entries if e.batch and e.sequence > self._acknowledged)
             finally:
                 os.close(fd)
-        lost, kept = batches.split_dropped(data)
-        if sum(event.ByteSize() for event in kept) > self._segment_bytes // 2:
-            # Carrying over must not itself fill the spool: then they count as lost like the rest.
-            for event in kept:
-                lost[event.agent_id, event_pb2.EVENT_CLASS_PROCESS] += 1
-            kept = []
+        # Carrying over must not itself fill the spool.
+        lost, kept = batches.split_dropped(data, self._segment_bytes // 2)
         report = sensor_service_pb2.Batch(events=kept, clock_offset_ns=batches.clock_offset(data))
         for event in batches.loss_events(lost):
             self._stamp(event)
             report.events.append(event)
-        return _Dropped(report, doomed[-1].last, sum(lost.values()))
+        records = sum(count for (_, _, reason), count in lost.items() if reason == event_pb2.LOSS_REASON_SPOOL_FULL)
+        return _Dropped(report, doomed[-1].last, records)
 
     def _forget(self, gone: list[Segment]) -> None:
         with self._lock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sensor.collect import layout
+from sensor.kernel import abi
 
 AGENT = 0xABCDEF012345
 AGENT_ID = "abcdef012345"
@@ -20,12 +20,12 @@ def header(
     epoch: int = 99,
 ) -> bytes:
     """struct event_header"""
-    return layout.HEADER.pack(kind, flags, cpu, epoch, sequence, time_ns, agent, start_time, pid, pid)
+    return abi.HEADER.pack(kind, flags, cpu, epoch, sequence, time_ns, agent, start_time, pid, pid)
 
 
 def fork(child: int = 5000, sequence: int = 7, time_ns: int = 5_000_000_000, agent: int = AGENT) -> bytes:
     """struct fork_event; the child starts at the event's time"""
-    return header(1, sequence=sequence, time_ns=time_ns, agent=agent) + layout.FORK.pack(
+    return header(1, sequence=sequence, time_ns=time_ns, agent=agent) + abi.FORK.pack(
         time_ns, 4_000_000_000, 77, child, 4321, 5
     )
 
@@ -44,7 +44,7 @@ def execute(
 ) -> bytes:
     """struct exec_event with its paths and arguments"""
     stdio = (11, 0, 4, 0, 12, 0, 3, 0, 13, 1313, 5, 2)
-    fixed = layout.EXEC.pack(
+    fixed = abi.EXEC.pack(
         1001, 1002, 77, 0x1FF, 3_000_000_000, 4000, 1, 2, 3, 4, 101, 102, 103, 104,
         len(argv) if argv_length is None else argv_length, len(argv) if argv_kept is None else argv_kept,
         len(exe), len(filename), len(interpreter), len(cwd), *stdio, comm,
@@ -54,12 +54,12 @@ def execute(
 
 def exited(code: int, flags: int = 0) -> bytes:
     """struct exit_event"""
-    return header(3, flags) + layout.EXIT.pack(code)
+    return header(3, flags) + abi.EXIT.pack(code)
 
 
 def join(cgroup_id: int = 77, reason: int = 1) -> bytes:
     """struct join_event"""
-    return header(4) + layout.JOIN.pack(6_000_000_000, cgroup_id, 0x1, 888, reason)
+    return header(4) + abi.JOIN.pack(6_000_000_000, cgroup_id, 0x1, 888, reason)
 
 
 def flow(
@@ -70,7 +70,7 @@ def flow(
     family: int = 2,
 ) -> bytes:
     """struct flow"""
-    return layout.FLOW.pack(555, 666, source, destination, source_port, destination_port, family, 1, 6)
+    return abi.FLOW.pack(555, 666, source, destination, source_port, destination_port, family, 1, 6)
 
 
 def connect(flags: int = 0, sequence: int = 7, agent: int = AGENT, time_ns: int = 5_000_000_000) -> bytes:
@@ -80,9 +80,9 @@ def connect(flags: int = 0, sequence: int = 7, agent: int = AGENT, time_ns: int 
 
 def payload(data: bytes = b"SSH-2.0-x\r\n", kept: int | None = None) -> bytes:
     """struct payload_event, outbound"""
-    return header(17, 1 << 5) + flow() + layout.PAYLOAD.pack(0, 2000, len(data) if kept is None else kept) + data
+    return header(17, 1 << 5) + flow() + abi.PAYLOAD.pack(0, 2000, len(data) if kept is None else kept) + data
 
 
 def unix_connect(path: bytes) -> bytes:
     """struct unix_connect_event"""
-    return header(19) + layout.UNIX_CONNECT.pack(555, len(path)) + path
+    return header(19) + abi.UNIX_CONNECT.pack(555, len(path)) + path

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rubicon.v1 import event_pb2, flow_pb2, process_pb2
-from sensor.collect import layout
 from sensor.collect.decode import DECODERS, decode
 from sensor.errors import UndecodableRecord
+from sensor.kernel import abi
 from tests.sensor.collect import records
 
 OUTBOUND, REFUSED = 1 << 5, 1 << 4
@@ -116,7 +116,7 @@ def test_ipv6_keeps_sixteen_bytes_and_a_wildcard_bind_is_told() -> None:
 )
 def test_establish_and_close_know_who_opened(flags: int, direction: int) -> None:
     assert decode(records.header(15, flags) + records.flow()).establish.flow.direction == direction
-    close = decode(records.header(16, flags) + records.flow() + layout.CLOSE.pack(10, 20, 30, 3, 104)).close
+    close = decode(records.header(16, flags) + records.flow() + abi.CLOSE.pack(10, 20, 30, 3, 104)).close
     assert close.flow.direction == direction
     assert (close.bytes_sent, close.bytes_received, close.duration_ns, close.error) == (10, 20, 30, 104)
     assert close.reason == event_pb2.CLOSE_REASON_RESET
@@ -127,7 +127,7 @@ def test_socket_send_payload_packet() -> None:
     assert decode(records.header(14) + records.flow()).send.flow.destination_port == 22
     payload = decode(records.payload()).payload
     assert (payload.data, payload.length, payload.outbound) == (b"SSH-2.0-x\r\n", 2000, True)
-    packet = decode(records.header(18) + records.flow() + layout.PACKET.pack(100, 36, 4)).packet
+    packet = decode(records.header(18) + records.flow() + abi.PACKET.pack(100, 36, 4)).packet
     assert (packet.offset, packet.length, packet.index, packet.outbound) == (100, 36, 4, False)
 
 
@@ -148,14 +148,14 @@ def test_unix_connect_names(raw: bytes, path: str) -> None:
 @pytest.mark.parametrize("kind", sorted(DECODERS))
 def test_every_truncation_of_every_kind_is_refused_and_belongs_to_someone(kind: int) -> None:
     whole = {1: records.fork(), 2: records.execute(), 3: records.exited(0), 4: records.join(), 17: records.payload(),
-             16: records.header(16) + records.flow() + layout.CLOSE.pack(1, 2, 3, 1, 0),
-             18: records.header(18) + records.flow() + layout.PACKET.pack(1, 2, 3),
+             16: records.header(16) + records.flow() + abi.CLOSE.pack(1, 2, 3, 1, 0),
+             18: records.header(18) + records.flow() + abi.PACKET.pack(1, 2, 3),
              19: records.unix_connect(b"/x")}.get(kind, records.header(kind) + records.flow())  # fmt: skip
     decode(whole)
     for length in range(len(whole)):
         with pytest.raises(UndecodableRecord) as caught:
             decode(whole[:length])
-        if length >= layout.HEADER.size:
+        if length >= abi.HEADER.size:
             assert (caught.value.agent, caught.value.event_class) == (records.AGENT, DECODERS[kind][1])
 
 

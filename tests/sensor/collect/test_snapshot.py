@@ -88,8 +88,8 @@ def test_a_process_is_told_with_the_kernels_identity_and_procs_facts(start: Star
 
 
 def test_sockets_files_and_closed_descriptors_are_told_apart(start: Start, tmp_path: Path) -> None:
-    code = f"import os, socket; os.close(0); s = socket.socket(); os.dup2(s.fileno(), 2); f = open({str(tmp_path / 'f')!r}, 'w')"
-    child = start(code + "; os.dup2(f.fileno(), 0)")
+    code = "import os, socket, sys; file = open(sys.argv[1], 'w'); os.dup2(file.fileno(), 0)"
+    child = start(code + "; s = socket.socket(); os.dup2(s.fileno(), 2)", str(tmp_path / "file"))
     assert [d.kind for d in read_facts(child.pid).stdio] == [
         process_pb2.DESCRIPTOR_KIND_FILE,
         process_pb2.DESCRIPTOR_KIND_PIPE,
