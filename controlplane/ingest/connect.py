@@ -88,7 +88,7 @@ class SensorServicer(sensor_service_pb2_grpc.SensorServiceServicer):
             # once more and dropped by record identity.
             known = min(acknowledged, max(0, hello.first_sequence - 1))
             welcome = sensor_service_pb2.Welcome(acknowledged=known, version=VERSION)
-            stream.send(sensor_service_pb2.ConnectResponse(welcome=welcome))
+            stream.greet(sensor_service_pb2.ConnectResponse(welcome=welcome))
             _log.info("sensor connected", host=boot.host, boot=boot.boot_id, kernel=hello.kernel, version=hello.version)
             await self._serve(stream, sensor, number, hello, request_iterator)
         finally:
@@ -185,6 +185,12 @@ class _Stream:
 
     def send(self, message: sensor_service_pb2.ConnectResponse) -> None:
         self._out.append(message)
+        self._idle.clear()
+        self._news.set()
+
+    def greet(self, message: sensor_service_pb2.ConnectResponse) -> None:
+        """The first message, before the sender runs: commands that came meanwhile wait behind it."""
+        self._out.appendleft(message)
         self._idle.clear()
         self._news.set()
 

@@ -154,6 +154,7 @@ class Link:
         first = await self.call.read()
         if first is grpc.aio.EOF:
             await self.fail()
+        assert first.HasField("welcome"), f"welcome comes first, not {first.WhichOneof('kind')}"
         self.welcome = first.welcome
         self._reader = asyncio.create_task(self._read())
 
