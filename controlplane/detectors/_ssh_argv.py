@@ -136,8 +136,8 @@ def _loose(word: str, following: str) -> Iterator[tuple[str, str]]:
 def read(argv: Sequence[str], banner: str) -> Command:
     """Reads arguments in the grammar that the client's SSH banner names.
 
-    `banner` is the identification string ("SSH-2.0-OpenSSH_9.2p1"). Arguments of other implementations, and those that the
-    named program would have refused, are read loosely.
+    `banner` is the identification string ("SSH-2.0-OpenSSH_9.2p1"). Arguments of other implementations, and those
+    that the named program would have refused, are read loosely.
     """
     found: Command | None = None
     if "dropbear" in banner:

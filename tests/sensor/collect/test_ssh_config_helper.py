@@ -1,4 +1,5 @@
-"""The helper that reads ssh_config files: what it takes from them, and what it never does. As root it is run whole, rights dropped."""
+"""The helper that reads ssh_config files: what it takes from them, and what it never does. As root it is run whole,
+rights dropped."""
 
 from __future__ import annotations
 

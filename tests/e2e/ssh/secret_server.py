@@ -1,0 +1,27 @@
+"""A server inside the house: waits for one line, then answers with the secret; on a TCP port and on a Unix socket."""
+
+import socket
+import sys
+import threading
+
+SECRET = b"the inside of the house " * 2000
+
+
+def serve(connection: socket.socket) -> None:
+    with connection:
+        while connection.recv(64):
+            connection.sendall(SECRET)
+
+
+def accept(listener: socket.socket) -> None:
+    while True:
+        accepted, _ = listener.accept()
+        threading.Thread(target=serve, args=(accepted,), daemon=True).start()
+
+
+port, path = int(sys.argv[1]), sys.argv[2]
+inside = socket.socket(socket.AF_UNIX)
+inside.bind(path)
+inside.listen()
+threading.Thread(target=accept, args=(inside,), daemon=True).start()
+accept(socket.create_server(("127.0.0.1", port)))
