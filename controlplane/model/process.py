@@ -84,8 +84,10 @@ class Process:
     """Kernel time of the fork record; 0 while none was seen (enrolled, or its fork was lost or is late)."""
     namespace_pid: int = 0
     inherited: Image | None = None
-    """What it ran before its first recorded exec, as /proc showed it or fixed when the maker left memory; None while
-    that is looked up at the maker."""
+    """What /proc showed at enrolment, or what it had inherited when its maker left memory; None while that is looked
+    up at the maker."""
+    base: Image = UNKNOWN
+    """What it ran before its first recorded exec."""
     images: list[Image] = field(default_factory=list)
     """Execs, oldest first, bounded: the newest are kept."""
     execs: int = 0

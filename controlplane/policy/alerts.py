@@ -29,6 +29,8 @@ class AlertLimits:
 
     alerts: int = 200
     """Alerts of one detector. Further findings are repeats of one last alert, whose key is `MORE`."""
+    ancestors: int = 32
+    """Ancestors that an alert names: the nearest, and the first of all in the last place."""
     evidence: int = 64
     """Items of evidence of one alert; beyond it they are counted."""
 
@@ -138,7 +140,7 @@ class Alerts:
         process = view.process(finding.process)
         if process is not None:
             alert.process = copy.copy(process)
-            alert.ancestors = [copy.copy(ancestor) for ancestor in view.ancestors(finding.process)]
+            alert.ancestors = self._ancestors(finding.process, view)
         elif alert.process is None:
             alert.process = self._unknown(finding.process, offset_ns)
         flow = view.flow(finding.flow) if finding.flow is not None else None
@@ -146,6 +148,14 @@ class Alerts:
             source = address_text(flow.source, flow.source_port)
             destination = address_text(flow.destination, flow.destination_port)
             alert.flow = AlertFlow(flow.protocol_name, source, destination, flow.cookie)
+
+    def _ancestors(self, key: ProcessKey, view: AgentView) -> list[Process]:
+        named: list[Process] = []
+        for ancestor in view.ancestors(key):
+            if len(named) == self._limits.ancestors:
+                named.pop()
+            named.append(ancestor)
+        return [copy.copy(ancestor) for ancestor in named]
 
     def _unknown(self, key: ProcessKey, offset_ns: int) -> Process:
         return Process(self._boot, key, self._agent.id, key.start_time_ns + offset_ns)

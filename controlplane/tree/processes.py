@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from controlplane.model.agent import Agent
 from controlplane.model.changes import Changes
 from controlplane.model.keys import ProcessKey
-from controlplane.model.process import UNKNOWN, Image, Process
+from controlplane.model.process import Image, Process
 from controlplane.tree.image import container_of
 from controlplane.tree.shared import Shared
 
@@ -94,6 +94,7 @@ class Processes:
             insort(images, image, key=_image_time)
         if len(images) > self._shared.limits.images:
             del images[0]
+            self._keep_bases(process, images[0].time_ns)
         self._refresh(process, image.time_ns, changes)
 
     def snapshot(self, process: Process, image: Image, changes: Changes) -> None:
@@ -222,37 +223,53 @@ class Processes:
             if child is None:
                 continue
             if child.inherited is None and child.maker == process.key:
-                child.inherited = self._image_at(process, child.forked_ns)
+                child.inherited = child.base
             if above is not None:
                 child.up = above.key
                 self._below.setdefault(above.key, {})[key] = None
         self.agent.processes_forgotten += 1
         self._forget(process)
 
-    def _image_at(self, process: Process | None, time_ns: int) -> Image:
-        """What a process ran at a time."""
-        while process is not None:
-            for image in reversed(process.images):
-                if image.time_ns <= time_ns:
-                    return image
-            if process.inherited is not None:
-                return process.inherited
-            time_ns = process.forked_ns
-            process = self.by_key.get(process.maker) if process.maker is not None else None
-        return UNKNOWN
+    def _base(self, process: Process) -> Image:
+        """What a process ran before its first recorded exec."""
+        if process.inherited is not None:
+            return process.inherited
+        maker = self.by_key.get(process.maker) if process.maker is not None else None
+        if maker is None:
+            return process.base
+        for image in reversed(maker.images):
+            if image.time_ns <= process.forked_ns:
+                return image
+        return maker.base
+
+    def _keep_bases(self, maker: Process, before_ns: int) -> None:
+        """Children that were made before this time keep what they inherited: their maker no longer knows it."""
+        for key in self._below.get(maker.key, ()):
+            child = self.by_key.get(key)
+            if child is not None and child.maker == maker.key and child.forked_ns < before_ns:
+                child.inherited = child.base if child.inherited is None else child.inherited
 
     def _refresh(self, process: Process, since_ns: int, changes: Changes) -> None:
-        """Work out again what a process runs since a time, and what its children do that it made after that."""
+        """Work out again what a process runs since a time, and what its children do that it made after that.
+
+        Each process remembers its own answer, so a chain of forks costs one step a fork, however long it is.
+        """
         waiting = [(process, since_ns)]
         while waiting:
             process, since_ns = waiting.pop()
-            image = process.images[-1] if process.images else self._image_at(process, process.forked_ns)
+            base = self._base(process)
+            image = process.images[-1] if process.images else base
             if image is not process.image:
                 process.image = image
                 changes.process_of[process.key] = process
+            if base is not process.base:
+                process.base = base
+                since_ns = 0
             for key in self._below.get(process.key, ()):
                 child = self.by_key.get(key)
-                if child is not None and child.maker == process.key and child.forked_ns >= since_ns:
+                if child is None or child.maker != process.key or child.forked_ns < since_ns:
+                    continue
+                if self._base(child) is not child.base:
                     waiting.append((child, 0))
 
     def _contain(self, process: Process) -> None:

@@ -99,3 +99,15 @@ def test_the_process_is_a_copy_as_of_the_event() -> None:
     assert alert.process.agent_id == AGENT
     assert alert.flow is not None
     assert (alert.flow.source, alert.flow.destination) == ("10.0.3.7:40001", "203.0.113.9:22")
+
+
+def test_a_long_line_of_ancestors_is_cut_in_the_middle() -> None:
+    kernel, stand = Kernel(), Stand()
+    tree = stand.take(kernel.enrol(ROOT))
+    last = ROOT
+    for pid in range(20, 60):
+        tree = stand.take(kernel.fork(last, key(pid)))
+        last = key(pid)
+    alerts = Alerts(tree.agent, HOST.boot, AlertLimits(ancestors=3))
+    alert = alerts.take(DETECTOR, Finding("T", INFO, (), last, None, [], "k"), tree, 1, 0).alert
+    assert [ancestor.key.pid for ancestor in alert.ancestors] == [58, 57, 10]

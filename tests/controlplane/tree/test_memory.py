@@ -93,3 +93,17 @@ def test_a_thousand_busy_agents_hold_a_bounded_number_of_things() -> None:
     assert sum(len(tree.processes.by_key) for tree in stand.host.agents.values()) <= 60
     assert len(shared.gone) <= 100
     assert len(shared.pids) <= 60
+
+
+def test_a_very_long_chain_of_living_forks_costs_one_step_a_fork() -> None:
+    k, stand = Kernel(), Stand()
+    tree = stand.take(k.enrol(ROOT), k.exec(ROOT, "sh"))
+    last = ROOT
+    for n in range(20_000):
+        following = ProcessKey(1000 + n, 2_000_000 + n)
+        stand.take(k.fork(last, following))
+        last = following
+    process = tree.process(last)
+    assert process is not None
+    assert process.exe == "/bin/sh"
+    assert len(list(tree.ancestors(last))) == 20_000

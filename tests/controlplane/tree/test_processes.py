@@ -57,6 +57,15 @@ def test_exec_chain_keeps_what_ran_before() -> None:
     assert (process.exe, process.execs) == ("/bin/ssh", 3)
 
 
+def test_a_loop_of_execs_takes_nothing_from_the_children() -> None:
+    k, stand = Kernel(), Stand()
+    tree = stand.take(k.enrol(ROOT), k.exec(ROOT, "first"), k.fork(ROOT, A))
+    stand.take(*(k.exec(ROOT, f"prog{n}") for n in range(20)), k.snapshot(ROOT, "again"))
+    root = the(tree, ROOT)
+    assert (root.execs, len(root.images), root.exe) == (21, 8, "/bin/prog19")
+    assert the(tree, A).exe == "/bin/first"
+
+
 def test_clone_parent_keeps_parent_and_maker_apart() -> None:
     k, stand = Kernel(), Stand()
     tree = stand.take(k.enrol(ROOT), k.fork(ROOT, A), k.fork(A, B, parent=ROOT))
