@@ -46,8 +46,10 @@ def class_of(event: event_pb2.Event) -> event_pb2.EventClass.ValueType:
     return _CLASSES.get(event.WhichOneof("kind") or "", event_pb2.EVENT_CLASS_PROCESS)
 
 
-def split_dropped(batches: Iterable[bytes], keep_bytes: int) -> tuple[Lost, list[event_pb2.Event]]:
-    """What dropping these batches loses, and the events that must be carried over instead, at most `keep_bytes` of
+def split_lost(
+    batches: Iterable[bytes], reason: event_pb2.LossReason.ValueType, keep_bytes: int
+) -> tuple[Lost, list[event_pb2.Event]]:
+    """What is lost with these batches, and the events that must be carried over instead, at most `keep_bytes` of them.
     them.
 
     They are carried over with their own record ids: a plane that has them already drops them. Beyond the limit losses
@@ -59,13 +61,13 @@ def split_dropped(batches: Iterable[bytes], keep_bytes: int) -> tuple[Lost, list
             if event.WhichOneof("kind") in _KEPT:
                 kept.append(event)
             else:
-                lost[event.agent_id, class_of(event), event_pb2.LOSS_REASON_SPOOL_FULL] += 1
+                lost[event.agent_id, class_of(event), reason] += 1
     if sum(event.ByteSize() for event in kept) > keep_bytes:
         for event in kept:
             if event.HasField("loss"):
                 lost[event.agent_id, event.loss.event_class, event.loss.reason] += event.loss.count
             else:
-                lost[event.agent_id, class_of(event), event_pb2.LOSS_REASON_SPOOL_FULL] += 1
+                lost[event.agent_id, class_of(event), reason] += 1
         kept = []
     return lost, kept
 

@@ -15,10 +15,8 @@ import contextlib
 import fcntl
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from struct import Struct
 from typing import NamedTuple
 
 import structlog
@@ -27,11 +25,11 @@ from rubicon.v1 import event_pb2, sensor_service_pb2
 from sensor.errors import SpoolError, SpoolFull, SpoolLocked
 from sensor.ship import batch as batches
 from sensor.ship.reader import SpoolReader
+from sensor.ship.recovery import NOTE, claim, earlier_boots, recover
 from sensor.ship.segment import Entry, Segment, encode, write_all
 
 CAP_BYTES = 256 << 20
 SEGMENT_BYTES = 4 << 20
-_NOTE = Struct("<Q")
 _log = structlog.get_logger(part="spool")
 
 
@@ -53,8 +51,7 @@ class _Dropped(NamedTuple):
 
 
 class Spool:
-    """The spool of one boot of one host. `append` is called by one thread at a time; everything else from any
-    thread."""
+    """The spool of one boot of one host. Everything may be called from any thread."""
 
     def __init__(
         self,
@@ -62,6 +59,7 @@ class Spool:
         stamp: Callable[[event_pb2.Event], None],
         cap_bytes: int = CAP_BYTES,
         segment_bytes: int = SEGMENT_BYTES,
+        boot_id: str = "",
     ) -> None:
         """Open, or make, the spool in a folder and cut what a crash left half written.
 
@@ -70,6 +68,7 @@ class Spool:
             stamp: gives an event of the sensor's own making its record id and time.
             cap_bytes: all segments together stay below this.
             segment_bytes: a segment is closed above this; never more than an eighth of the cap.
+            boot_id: whose batches these are; the running kernel's boot unless given.
 
         Raises:
             SpoolLocked: another sensor has it open.
@@ -81,10 +80,8 @@ class Spool:
         self._segment_bytes = min(segment_bytes, max(cap_bytes // 8, 4096))
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
-        self._segments: list[Segment] = []
+        self._appending = threading.Lock()
         self._fd = -1
-        self._ledger = b""
-        self._dropped_through = 0
         self._dropped = 0
         self._acknowledged = 0
         try:
@@ -99,39 +96,8 @@ class Spool:
         except OSError:
             os.close(self._lock_fd)
             raise SpoolLocked(f"another sensor uses the spool {directory}: stop it first ('rubicon down')") from None
-        self._next = self._recover()
-
-    # -- what an earlier sensor left ---------------------------------------------------------------------------------
-
-    def _recover(self) -> int:
-        """Take over the segments on disk; the next sequence.
-
-        A fresh or damaged spool counts on from the clock in microseconds: so its numbers never repeat those of batches
-        that the plane may have acknowledged already, and would never ask for again.
-        """
-        following, sound = 0, True
-        for path in self._directory.glob("*.new"):
-            path.unlink()
-        for path in sorted(self._directory.glob("*.segment")):
-            try:
-                segment, notes, damaged = Segment.recover(path)
-            except (SpoolError, OSError) as error:
-                _log.error("spool_segment_unreadable", path=str(path), error=str(error), action="set aside as .damaged")
-                path.rename(path.with_suffix(".damaged"))
-                sound = False
-                continue
-            if damaged:
-                _log.warning("spool_tail_cut", path=str(path), bytes=damaged, last_sequence=segment.last)
-                os.truncate(path, segment.end)
-                sound = False
-            for note in notes:
-                (self._dropped_through,) = _NOTE.unpack_from(note)
-                self._ledger = note[_NOTE.size :]
-            following = max(following, segment.last + 1)
-            self._segments.append(segment)
-        # A crash between the report of a loss and the deletion left these.
-        self._forget([s for s in self._segments if s.batches and s.last <= self._dropped_through])
-        return following if following and sound else max(following, time.time_ns() // 1000)
+        claim(directory, boot_id or Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        self._segments, self._ledger, self._dropped_through, self._next = recover(directory)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -149,6 +115,13 @@ class Spool:
         Raises:
             SpoolFull: the disk refused; nothing was accepted and the same batch may be offered again.
         """
+        with self._appending:
+            sequence = self._append(batch, ledger)
+        for listener in self._listeners:
+            listener()
+        return sequence
+
+    def _append(self, batch: sensor_service_pb2.Batch, ledger: bytes) -> int:
         dropped = None
         entries: list[Entry] = []
         sequence = self._next
@@ -156,7 +129,7 @@ class Spool:
             doomed = self._doomed(batch.ByteSize() + len(ledger) + 64)
             if doomed:
                 dropped = self._drop_report(doomed)
-                note = _NOTE.pack(dropped.through) + (ledger or self._ledger)
+                note = NOTE.pack(dropped.through) + (ledger or self._ledger)
                 dropped.report.sequence = sequence
                 entries.append(Entry(sequence, note, dropped.report.SerializeToString()))
                 sequence += 1
@@ -181,8 +154,6 @@ class Spool:
                 cap_bytes=self._cap,
                 action="bring the plane back, or raise the spool's cap",
             )
-        for listener in self._listeners:
-            listener()
         return sequence
 
     def _write(self, entries: list[Entry]) -> None:
@@ -217,7 +188,7 @@ class Spool:
         return segment
 
     def _note(self, ledger: bytes) -> bytes:
-        return _NOTE.pack(self._dropped_through) + ledger
+        return NOTE.pack(self._dropped_through) + ledger
 
     def _close_active(self) -> None:
         if self._fd >= 0:
@@ -255,13 +226,19 @@ class Spool:
             finally:
                 os.close(fd)
         # Carrying over must not itself fill the spool.
-        lost, kept = batches.split_dropped(data, self._segment_bytes // 2)
-        report = sensor_service_pb2.Batch(events=kept, clock_offset_ns=batches.clock_offset(data))
+        lost, kept = batches.split_lost(data, event_pb2.LOSS_REASON_SPOOL_FULL, self._segment_bytes // 2)
+        report = self._report(lost, kept, batches.clock_offset(data))
+        records = sum(count for (_, _, reason), count in lost.items() if reason == event_pb2.LOSS_REASON_SPOOL_FULL)
+        return _Dropped(report, doomed[-1].last, records)
+
+    def _report(
+        self, lost: batches.Lost, kept: list[event_pb2.Event], clock_offset_ns: int
+    ) -> sensor_service_pb2.Batch:
+        report = sensor_service_pb2.Batch(events=kept, clock_offset_ns=clock_offset_ns)
         for event in batches.loss_events(lost):
             self._stamp(event)
             report.events.append(event)
-        records = sum(count for (_, _, reason), count in lost.items() if reason == event_pb2.LOSS_REASON_SPOOL_FULL)
-        return _Dropped(report, doomed[-1].last, records)
+        return report
 
     def _forget(self, gone: list[Segment]) -> None:
         with self._lock:
@@ -286,6 +263,34 @@ class Spool:
                 if segment.batches and segment.last >= sequence:
                     return segment
         return None
+
+    def set_aside(self, sequence: int) -> None:
+        """Give up on the oldest batch, which the plane will not take: keep it in a file, tell its records as
+        undecodable.
+
+        Raises:
+            SpoolFull: the report could not be written; nothing has changed.
+        """
+        reader = self.reader(sequence - 1)
+        found = reader.next()
+        reader.close()
+        if found is None or found[0] != sequence:
+            return
+        with contextlib.suppress(OSError):
+            (self._directory / f"{sequence:020d}.refused").write_bytes(found[1])
+        lost, _ = batches.split_lost([found[1]], event_pb2.LOSS_REASON_UNDECODABLE, 0)
+        self.append(self._report(lost, [], batches.clock_offset([found[1]])))
+        self.ack(sequence)
+        _log.error(
+            "spool_batch_set_aside",
+            sequence=sequence,
+            records=sum(lost.values()),
+            action="the plane refuses this batch: report the .refused file as a defect",
+        )
+
+    def earlier_boots(self) -> list[tuple[str, Path]]:
+        """(boot id, folder) of the spools that earlier boots of this host left."""
+        return earlier_boots(self._directory)
 
     def ack(self, sequence: int) -> None:
         """The plane has everything up to this sequence: segments that hold nothing later are deleted."""

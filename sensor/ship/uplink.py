@@ -16,6 +16,7 @@ import grpc
 import structlog
 
 from rubicon.v1 import coverage_pb2, sensor_service_pb2
+from sensor.errors import SpoolFull
 from sensor.ship.backoff import Backoff
 from sensor.ship.batch import request_bytes
 from sensor.ship.commands import Commands, Handler
@@ -27,6 +28,8 @@ METHOD = "/rubicon.v1.SensorService/Connect"
 WINDOW_BATCHES = 64
 WINDOW_BYTES = 4 << 20
 """Sent and not acknowledged, at most: enough to keep a store that commits in groups busy, and little to send twice."""
+STRIKES = 2
+"""Streams that the plane ends over the same oldest batch before batches are sent one by one to find the culprit."""
 WELCOME_SECONDS = 10.0
 STALL_SECONDS = 60.0
 """A plane that acknowledges nothing for so long hangs: a new stream is tried."""
@@ -78,6 +81,8 @@ class Uplink:
         self._wake = asyncio.Event()
         self._commands = Commands(handler, self._wake.set)
         self._coverage: coverage_pb2.Coverage | None = None
+        self._suspect = 0
+        self._strikes = 0
         self._in_flight: deque[tuple[int, int]] = deque()
         self._bytes_in_flight = 0
         self._progress = 0.0
@@ -123,10 +128,15 @@ class Uplink:
             why = refusal(error)
             at_least = why.wait
             self._note(why.reason, why.message, why.action)
+            self._blame(why.reason)
         except _Stalled as error:
             self._note("stalled", str(error), "reconnecting")
         except OSError as error:
             self._note("token", f"no token for the plane: {error}", "make the token key readable for the sensor")
+            at_least = 1.0
+        except Exception as error:  # noqa: BLE001  # a defect here must not end collection or the local kill
+            self._note("defect", repr(error), "report this as a defect, with the sensor's log")
+            _log.error("uplink_failed", error=repr(error), exc_info=True)
             at_least = 1.0
         return self._backoff.next(at_least)
 
@@ -135,6 +145,18 @@ class Uplink:
         if reason != self.last_error:
             _log.warning("uplink_down", reason=reason, error=message, target=self._target, action=action)
         self.last_error = reason
+
+    def _blame(self, reason: str) -> None:
+        """The plane ended the stream over something we sent: find the batch, and do not let it hold up the others."""
+        if reason != "INVALID_ARGUMENT" or not self._in_flight:
+            return
+        oldest = self._in_flight[0][0]
+        self._strikes = self._strikes + 1 if oldest == self._suspect else 1
+        self._suspect = oldest
+        if self._strikes > STRIKES and len(self._in_flight) == 1:
+            with contextlib.suppress(SpoolFull):
+                self._spool.set_aside(oldest)
+            self._strikes = 0
 
     # -- one stream ---------------------------------------------------------------------------------------------------
 
@@ -231,7 +253,8 @@ class Uplink:
             reader.close()
 
     def _next(self, reader: SpoolReader) -> tuple[int, bytes] | None:
-        if len(self._in_flight) >= WINDOW_BATCHES or self._bytes_in_flight >= WINDOW_BYTES:
+        window = 1 if self._strikes >= STRIKES else WINDOW_BATCHES
+        if len(self._in_flight) >= window or self._bytes_in_flight >= WINDOW_BYTES:
             return None
         return reader.next()
 
@@ -272,5 +295,6 @@ class Uplink:
             self._bytes_in_flight -= self._in_flight.popleft()[1]
             moved = True
         if moved:
+            self._strikes = 0
             self._progress = asyncio.get_running_loop().time()
             self._wake.set()
