@@ -1,0 +1,48 @@
+"""As alerts.py, for asyncio; there the methods are described."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from rubicon.client import requests
+from rubicon.client.records.alert import Alert
+from rubicon.client.resume import AlertWatch
+
+if TYPE_CHECKING:
+    from rubicon.client.aio import AsyncClient
+
+
+class AsyncAlerts:
+    """`client.alerts`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    def list(
+        self,
+        agent: str = "",
+        *,
+        min_severity: str = "",
+        since: datetime | None = None,
+        show_secrets: bool = False,
+    ) -> AsyncIterator[Alert]:
+        """Alerts of one agent or of all, newest first."""
+        return self._client.pages(requests.list_alerts(agent, min_severity, since, show_secrets))
+
+    async def get(self, alert_id: str, *, show_secrets: bool = False) -> Alert:
+        """One alert."""
+        return await self._client.call(requests.get_alert(alert_id, show_secrets))
+
+    def watch(
+        self,
+        agent: str = "",
+        *,
+        min_severity: str = "",
+        detector: str = "",
+        existing: bool = False,
+        show_secrets: bool = False,
+    ) -> AsyncIterator[Alert]:
+        """Alerts as they happen, again whenever one has changed; survives a restart of the plane."""
+        return self._client.resuming(AlertWatch(agent, min_severity, detector, existing, show_secrets))

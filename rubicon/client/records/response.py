@@ -1,0 +1,86 @@
+"""What was done about an agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from google.protobuf.json_format import ParseDict
+
+from rubicon.client.records.moment import moment, nanoseconds
+from rubicon.v1 import response_pb2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survivor:
+    """A process that is still there."""
+
+    pid: int
+    start_time: int
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """One response."""
+
+    id: str
+    action: str
+    """kill."""
+    agent_id: str
+    state: str
+    """requested, applied, verified or failed."""
+    reason: str
+    requested_by: str
+    alert_id: str
+    requested_at_ns: int
+    finished_at_ns: int
+    killed: int
+    """Processes that were ended."""
+    elapsed_ns: int
+    """From the request at the sensor until it was verified."""
+    survivors: tuple[Survivor, ...]
+    steps: tuple[str, ...]
+    """How it was done and verified, in order."""
+    error: str
+
+    @property
+    def requested_at(self) -> datetime | None:
+        """When it was asked for."""
+        return moment(self.requested_at_ns)
+
+    @property
+    def verified(self) -> bool:
+        """The kernel says that nothing is left."""
+        return self.state == "verified"
+
+    @classmethod
+    def of(cls, message: response_pb2.Response) -> Response:
+        """From the wire."""
+        return cls(
+            id=message.id,
+            action=response_pb2.Action.Name(message.action).removeprefix("ACTION_").lower(),
+            agent_id=message.agent_id,
+            state=response_pb2.ResponseState.Name(message.state).removeprefix("RESPONSE_STATE_").lower(),
+            reason=message.reason,
+            requested_by=message.requested_by,
+            alert_id=message.alert_id,
+            requested_at_ns=nanoseconds(message.requested_at),
+            finished_at_ns=nanoseconds(message.finished_at),
+            killed=message.killed,
+            elapsed_ns=message.elapsed_ns,
+            survivors=tuple(
+                Survivor(pid=each.id.pid, start_time=each.id.start_time_ns, name=each.comm, why=each.why)
+                for each in message.survivors
+            ),
+            steps=tuple(message.steps),
+            error=message.error,
+        )
+
+    @classmethod
+    def of_local(cls, answer: Mapping[str, Any]) -> Response:
+        """From the answer of the local socket's kill; fields of a newer sensor are ignored."""
+        return cls.of(ParseDict(dict(answer["response"]), response_pb2.Response(), ignore_unknown_fields=True))

@@ -1,0 +1,129 @@
+"""Streams that outlive a restart of the plane: what to ask again, and which answers were given already.
+
+The loops are in sync.py and aio.py; here is only what they have in common.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+from rubicon.client import requests
+from rubicon.client.errors import Overloaded, RubiconError, RubiconUnreachable
+from rubicon.client.records.alert import Alert
+from rubicon.client.records.event import Event
+
+T = TypeVar("T", covariant=True)
+_REMEMBERED = 10_000
+"""Alerts whose last state is remembered: as many as a watch begins with at most."""
+
+
+class Resumable(Protocol, Generic[T]):
+    """A stream that can be asked again."""
+
+    endless: bool
+    """Its end is a lost connection, not the end of what there is."""
+
+    def call(self) -> requests.Call[Any]:
+        """What to ask now."""
+        ...
+
+    def take(self, answer: Any) -> Sequence[T]:
+        """What is new in an answer."""
+        ...
+
+
+class AlertWatch:
+    """Alerts as they happen, again whenever one has changed; after a reconnection those that were missed."""
+
+    endless = True
+
+    def __init__(self, agent: str, min_severity: str, detector: str, existing: bool, show_secrets: bool) -> None:
+        self._agent = agent
+        self._min_severity = min_severity
+        self._detector = detector
+        self._existing = existing
+        self._show_secrets = show_secrets
+        self._seen: OrderedDict[str, Alert] = OrderedDict()
+        self._began_ns = 0 if existing else time.time_ns()
+        self._again = False
+
+    def call(self) -> requests.Call[Alert | None]:
+        """After the first time, what exists is asked for as well."""
+        existing = self._existing or self._again
+        self._again = True
+        return requests.watch_alerts(self._agent, self._min_severity, existing, self._show_secrets)
+
+    def take(self, answer: Alert | None) -> Sequence[Alert]:
+        """The alert, unless it was given in this very state or is older than the watch."""
+        if answer is None or (self._detector and answer.detector != self._detector):
+            return ()
+        known = self._seen.get(answer.id)
+        if known == answer or (known is None and self._began_ns and answer.time_ns < self._began_ns - 1_000_000_000):
+            return ()
+        self._seen[answer.id] = answer
+        self._seen.move_to_end(answer.id)
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+        return (answer,)
+
+
+class EventStream:
+    """Events by cursor."""
+
+    def __init__(
+        self,
+        agent: str,
+        kinds: Sequence[str],
+        pid: int,
+        since: datetime | None,
+        until: datetime | None,
+        cursor: str,
+        follow: bool,
+        show_secrets: bool,
+    ) -> None:
+        self._arguments = (agent, tuple(kinds), pid, since, until)
+        self._cursor = cursor
+        self._show_secrets = show_secrets
+        self.endless = follow
+
+    def call(self) -> requests.Call[list[Event]]:
+        """From the last event on."""
+        return requests.stream_events(*self._arguments, self._cursor, self.endless, self._show_secrets)
+
+    def take(self, answer: list[Event]) -> Sequence[Event]:
+        """All of them."""
+        if answer:
+            self._cursor = answer[-1].cursor
+        return answer
+
+
+class Patience:
+    """How long a broken stream is tried again."""
+
+    def __init__(self, give_up_s: float) -> None:
+        self._give_up_s = give_up_s
+        self._pause = 0.1
+        self._since: float | None = None
+        self._stood = False
+
+    def stands(self) -> None:
+        """An answer came."""
+        self._stood, self._since, self._pause = True, None, 0.1
+
+    def pause(self, error: RubiconError) -> float:
+        """Seconds to wait before the next try.
+
+        Raises:
+            RubiconError: `error` itself, when the stream never stood, trying again is no use, or it took too long.
+        """
+        now = time.monotonic()
+        self._since = self._since or now
+        hopeless = not isinstance(error, RubiconUnreachable | Overloaded)
+        if hopeless or not self._stood or now - self._since > self._give_up_s:
+            raise error
+        pause, self._pause = self._pause, min(self._pause * 2, 2.0)
+        return pause
