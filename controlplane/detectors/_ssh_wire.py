@@ -35,7 +35,7 @@ class Mode(NamedTuple):
 
     def fits(self, size: int, least: int, most: int) -> bool:
         """Whether a packet of this size may carry a payload of least to most bytes."""
-        return self.size(least) <= size <= self.size(most)
+        return self.size(least) <= size <= self.size(most) and (size - self.size(least)) % self.block == 0
 
 
 MODES = (

@@ -111,6 +111,7 @@ def test_forward_requests(packets: list[tuple[bool, int]]) -> None:
         [*LOGIN, (True, 92), (False, 44), (True, 60)],  # a direct-tcpip channel
         [*LOGIN, (True, 52), (False, 44), (True, 60), (False, 28)],  # a session first
         [*LOGIN_GCM, (True, 52), (False, 52), (True, 68), (False, 36)],
+        [*LOGIN, (True, 52), (False, 528), (False, 72), (True, 60), (True, 36), (True, 36)],  # dbclient host command
         LOGIN,
         [(True, 28)] * 30,
         [(False, 28), (False, 44)] * 60,

@@ -6,15 +6,14 @@ import os
 import subprocess
 from dataclasses import dataclass
 
-from controlplane.model import Alert, HostKey
+from controlplane.model import Alert
 from controlplane.pipeline import Pipeline
 from rubicon.v1 import event_pb2, sensor_service_pb2
 from sensor.ship.segment import Segment
+from tests.controlplane.detectors.golden import HOST
 from tests.e2e.sensor import Sensor, until
 from tests.e2e.ssh.scenarios import Scenario
 from tests.e2e.ssh.world import SECRET, SECRET_PORT, World
-
-HOST = HostKey("house", "00000000-0000-4000-8000-000000000000", 1_767_225_600_000_000_000)
 
 
 @dataclass

@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from rubicon.v1 import alert_pb2
-from tests.e2e.ssh.recorder import HOST, Recorder, Run
+from tests.controlplane.detectors.golden import HOST, write_golden
+from tests.e2e.ssh.recorder import Recorder, Run
 from tests.e2e.ssh.samples import lines
 from tests.e2e.ssh.scenarios import HITS, MISSES, Scenario, sample_path
 from tests.e2e.ssh.world import World
@@ -28,6 +29,8 @@ def keep(run: Run, world: World) -> None:
         path = sample_path(module, scenario, hit=hit)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines(run.events, world)) + "\n")
+        if hit:
+            write_golden(path)
 
 
 @pytest.mark.parametrize("scenario", HITS, ids=named)
