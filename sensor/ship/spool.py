@@ -96,8 +96,14 @@ class Spool:
         except OSError:
             os.close(self._lock_fd)
             raise SpoolLocked(f"another sensor uses the spool {directory}: stop it first ('rubicon down')") from None
-        claim(directory, boot_id or Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        self._segments, self._ledger, self._dropped_through, self._next = recover(directory)
+        try:
+            claim(directory, boot_id or Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+            self._segments, self._ledger, self._dropped_through, self._next = recover(directory)
+        except OSError as error:
+            os.close(self._lock_fd)
+            raise SpoolError(
+                f"cannot read what is in {directory}: {error.strerror}; free space, or move it away"
+            ) from error
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
