@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controlplane.detectors._ssh_conversation import Conversations
+from controlplane.detectors._ssh.conversation import Conversations
 from controlplane.model.detector import Detector
 from controlplane.model.finding import EvidenceItem, Finding
 from controlplane.model.flow import address_text

@@ -5,7 +5,7 @@ connection a remote forward was asked for or is used. Evidence comes in four kin
 line, also through a control master or around a ProxyCommand), config (a RemoteForward that applies), wire (the
 banner; the sizes of the request; the agent's side serving a connection that it opened), behaviour (what comes in over
 SSH makes the holder connect somewhere and relay). What severity follows from which evidence stands in
-`_ssh_case.Case.severity`.
+`case.Case.severity`.
 
 Cannot see: SSH inside TLS or another encrypted carrier (its banner is hidden), a connection that was already up when
 the agent was enrolled, except when a forward is used over it, packets on hosts without the per-packet program
@@ -24,20 +24,20 @@ from __future__ import annotations
 
 import posixpath
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from controlplane.detectors import _ssh_argv, _ssh_control
-from controlplane.detectors._ssh_case import Case
-from controlplane.detectors._ssh_conversation import MANY, Conversation, Conversations, holder
-from controlplane.detectors._ssh_relay import Local, Relays
+from controlplane.detectors._ssh import argv, asked, control
+from controlplane.detectors._ssh.asked import Config, hints, words
+from controlplane.detectors._ssh.case import Case
+from controlplane.detectors._ssh.conversation import MANY, Conversation, Conversations, holder
+from controlplane.detectors._ssh.relay import Local, Relays
+from controlplane.detectors._ssh.wire import reads_config
 from controlplane.model.detector import Detector
 from controlplane.model.finding import EvidenceItem, Finding
 from controlplane.model.flow import address_text
 from controlplane.model.keys import ProcessKey, RecordKey, process_key, record_key
-from controlplane.model.process import Process
 from controlplane.model.view import AgentView
-from rubicon.v1 import alert_pb2, event_pb2, flow_pb2, process_pb2
+from rubicon.v1 import alert_pb2, event_pb2, flow_pb2
 
 DETECTOR = Detector(
     id="ssh-remote-forward",
@@ -56,19 +56,7 @@ DETECTOR = Detector(
         event_pb2.Exit,
     ),
 )
-_PROXY_LEVELS = 3
-_THROUGH = (process_pb2.DESCRIPTOR_KIND_PIPE, process_pb2.DESCRIPTOR_KIND_SOCKET)
 _EACH = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """A process's SSH configuration, as the sensor read it."""
-
-    item: EvidenceItem | None
-    """None when no RemoteForward applies."""
-    may: bool
-    control_path: str
 
 
 class Memory:
@@ -77,7 +65,7 @@ class Memory:
     def __init__(self) -> None:
         self.conversations = Conversations()
         self.relays = Relays()
-        self.requests = _ssh_control.Requests()
+        self.requests = control.Requests()
         self.cases: OrderedDict[int, Case] = OrderedDict()
         self.execs: OrderedDict[ProcessKey, tuple[int, RecordKey]] = OrderedDict()
         """Kernel time and record of the execs whose arguments ask for a forward."""
@@ -132,13 +120,13 @@ def _asks(memory: Memory, event: event_pb2.Event, process: ProcessKey, agent: Ag
     master."""
     kind = event.WhichOneof("kind")
     if kind == "exec":
-        argv = _words(event.exec.argv)
-        if not _hints(argv):
+        argv = words(event.exec.argv)
+        if not hints(argv):
             return
         _keep(memory.execs, process, (event.time_ns, record_key(event)))
     elif kind == "ssh_config":
         config = event.ssh_config
-        _keep(memory.configs, process, Config(_config_item(event), config.may_match, config.control_path))
+        _keep(memory.configs, process, Config(asked.config_item(event), config.may_match, config.control_path))
     elif kind == "unix_connect":
         if event.unix_connect.refused or not _may_ask(memory, process, agent):
             return
@@ -171,22 +159,26 @@ def _request(memory: Memory, process: ProcessKey, agent: AgentView) -> None:
     known = agent.process(process)
     if known is None or next(memory.conversations.held_by(process, agent), None) is not None:
         return
-    command = _ssh_argv.openssh(_words(known.argv)) if _hints(_words(known.argv)) else None
+    command = argv.openssh(words(known.argv)) if hints(words(known.argv)) else None
     config = memory.configs.get(process)
-    item = _argv_item(memory, known, command, "asked its control master for a remote forward") if command else None
+    item = (
+        asked.argv_item(known, command, memory.execs, "asked its control master for a remote forward")
+        if command
+        else None
+    )
     if item is None and config is not None and not config.may:
         item = config.item
     if item is None:
         return
-    named = _ssh_control.control_path(command, known.cwd) if command else ""
+    named = control.control_path(command, known.cwd) if command else ""
     named = named or (config.control_path if config is not None else "")
     connect = memory.unix.get(process)
     path = posixpath.join(known.cwd or "/", connect.unix_connect.path) if connect is not None else ""
-    pattern = _ssh_control.as_pattern(named) if named else None
+    pattern = control.as_pattern(named) if named else None
     if path and pattern is not None and pattern.fullmatch(path):
-        memory.requests.add(_ssh_control.Request(process, path, item))
+        memory.requests.add(control.Request(process, path, item))
     elif command is not None and command.control_command == "forward":
-        memory.requests.add(_ssh_control.Request(process, named or path, item))
+        memory.requests.add(control.Request(process, named or path, item))
 
 
 def _look(memory: Memory, conversation: Conversation, agent: AgentView, event: event_pb2.Event | None) -> Case:
@@ -199,84 +191,31 @@ def _look(memory: Memory, conversation: Conversation, agent: AgentView, event: e
             f"{conversation.banner})"
         )
         case.add(EvidenceItem.of(event, "wire", text, what="server"))
-    for asker, text in _askers(conversation, agent):
-        argv = _words(asker.argv)
-        command = _ssh_argv.read(argv, conversation.banner) if _hints(argv) else None
+    for asker, text in asked.askers(conversation, agent):
+        given = words(asker.argv)
+        command = argv.read(given, conversation.banner) if hints(given) else None
         if command is not None and asker.key != conversation.owner and any(mark in command.host for mark in ":/"):
             command = None
-        item = _argv_item(memory, asker, command, text)
+        item = asked.argv_item(asker, command, memory.execs, text)
         if item is not None:
             case.asked = True
             case.add(item)
         config = memory.configs.get(asker.key)
-        if config is not None and config.item is not None and "OpenSSH" in conversation.banner:
+        if config is not None and config.item is not None and reads_config(conversation.banner):
             case.may = case.may or config.may
             case.asked = case.asked or not config.may
             case.add(config.item)
     owner = agent.process(conversation.owner)
-    command = _ssh_argv.openssh(_words(owner.argv)) if owner is not None else None
+    command = argv.openssh(words(owner.argv)) if owner is not None else None
     config = memory.configs.get(conversation.owner)
     paths = [
-        _ssh_control.control_path(command, owner.cwd) if command and owner else "",
+        control.control_path(command, owner.cwd) if command and owner else "",
         config.control_path if config else "",
     ]
     for request in memory.requests.take(conversation.owner, paths, sole=len(memory.conversations.by_cookie) == 1):
         case.asked = True
         case.add(request.evidence)
     return case
-
-
-def _askers(conversation: Conversation, agent: AgentView) -> Iterator[tuple[Process, str]]:
-    """Processes whose arguments and configuration count for the conversation: its owner, those whose image it still
-    runs, and the client that uses it as its ProxyCommand or ProxyJump (an ancestor; the proxy's 0 and 1 are pipes or
-    sockets)."""
-    owner = agent.process(conversation.owner)
-    if owner is None:
-        return
-    yield owner, "asks for a remote forward"
-    stdio = owner.image.stdio[:2]
-    own = _ssh_argv.openssh(_words(owner.argv))
-    through = len(stdio) == 2 and all(descriptor.kind in _THROUGH for descriptor in stdio)
-    if not through or ("ssh" in _ssh_argv.program(_words(owner.argv)) and not (own and own.stdio_forward)):
-        return
-    for level, process in enumerate(agent.ancestors(conversation.owner)):
-        if level == _PROXY_LEVELS:
-            return
-        yield process, "asks for a remote forward, with this connection as its proxy"
-
-
-def _argv_item(memory: Memory, process: Process, command: _ssh_argv.Command | None, text: str) -> EvidenceItem | None:
-    if command is None or not command.forwards:
-        return None
-    keys = [key for key in (process.key, process.maker) if key is not None and key in memory.execs]
-    record = memory.execs[keys[0]] if keys else None
-    time_ns, key = record if record is not None else (process.image.time_ns, None)
-    wanted = "; ".join(f"{forward.listen} → {forward.target}" for forward in command.forwards[:8])
-    written = " ".join(command.written[:8])
-    return EvidenceItem(
-        "argv",
-        f"{_ssh_argv.program(_words(process.argv))} (pid {process.key.pid}) {text}: {written}",
-        time_ns,
-        key,
-        {"forwards": wanted, "written": written, "pid": str(process.key.pid)},
-    )
-
-
-def _config_item(event: event_pb2.Event) -> EvidenceItem | None:
-    config = event.ssh_config
-    if not config.remote_forwards:
-        return None
-    wanted = "; ".join(config.remote_forwards[:8])
-    verb = "may ask (behind a condition that was not evaluated)" if config.may_match else "asks"
-    text = f"the configuration {verb} for RemoteForward {wanted}, in {', '.join(config.files[:4])}"
-    return EvidenceItem.of(
-        event,
-        "config",
-        text,
-        forwards=wanted,
-        files=", ".join(config.files[:4]),
-        may_match=str(config.may_match).lower(),
-    )
 
 
 def _relay(memory: Memory, local: Local) -> Case:
@@ -315,15 +254,6 @@ def _case(memory: Memory, conversation: Conversation) -> Case:
         while len(memory.cases) > MANY:
             memory.cases.popitem(last=False)
     return known
-
-
-def _words(argv: Iterable[bytes]) -> list[str]:
-    return [word.decode("utf-8", "backslashreplace") for word in argv]
-
-
-def _hints(argv: list[str]) -> bool:
-    """Cheap: could any of these words ask for a forward?"""
-    return any("R" in word or "emote" in word.lower() for word in argv[1:] if word) or "forward" in argv
 
 
 def _keep(into: OrderedDict, key: ProcessKey, value: object) -> None:  # type: ignore[type-arg]

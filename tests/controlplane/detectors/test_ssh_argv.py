@@ -6,7 +6,8 @@ import shlex
 
 import pytest
 
-from controlplane.detectors import _ssh_argv as argv
+from controlplane.detectors._ssh import argv as argv
+from controlplane.detectors._ssh import words as words
 
 FORWARD = ("9000", "h:80")
 
@@ -89,12 +90,12 @@ def test_openssh_refuses(line: str) -> None:
     ],
 )
 def test_forwards(spec: str, listen: str, target: str) -> None:
-    assert argv.parse_forward(spec) == argv.Forward(listen, target)
+    assert words.parse_forward(spec) == words.Forward(listen, target)
 
 
 @pytest.mark.parametrize("spec", ["", ":", "pattern", "host:dir", "70000", "a:b:c:d:e", "9000::80", ".", "1:2:3:x:y:z"])
 def test_no_forwards(spec: str) -> None:
-    assert argv.parse_forward(spec) is None
+    assert words.parse_forward(spec) is None
 
 
 @pytest.mark.parametrize(
@@ -135,5 +136,5 @@ def test_destination() -> None:
 
 def test_words_that_are_not_text() -> None:
     assert found(argv.openssh(["ssh", "\\xff\x1b[2J", "-R", "9000:h:80"])) == [FORWARD]
-    assert argv.split_words('a \'b c\' "d\\"e" f\\\\ # g') == ["a", "b c", 'd"e', "f\\"]
-    assert argv.split_option("") == ("", [])
+    assert words.split_words('a \'b c\' "d\\"e" f\\\\ # g') == ["a", "b c", 'd"e', "f\\"]
+    assert words.split_option("") == ("", [])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from controlplane.detectors._ssh_shape import Shape
-from controlplane.detectors._ssh_wire import MODES, Mode, Side, modes_of
+from controlplane.detectors._ssh.shape import Shape
+from controlplane.detectors._ssh.wire import MODES, Mode, Side, modes_of
 
 MS = 1_000_000
 CHACHA, GCM = MODES[0], MODES[1]

@@ -13,8 +13,8 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from controlplane.detectors._ssh_conversation import Conversation, Seen
-from controlplane.detectors._ssh_wire import MODES, Mode
+from controlplane.detectors._ssh.conversation import Conversation, Seen
+from controlplane.detectors._ssh.wire import MODES, Mode
 from controlplane.model.keys import ProcessKey
 from rubicon.v1 import event_pb2
 

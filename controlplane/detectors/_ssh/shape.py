@@ -15,7 +15,7 @@ What is looked for, and nothing else, so that sizes never raise a false alarm by
 
 from __future__ import annotations
 
-from controlplane.detectors._ssh_wire import LEAST_SIZES, Mode, modes_of
+from controlplane.detectors._ssh.wire import LEAST_SIZES, Mode, modes_of
 
 ACCEPT_ABOVE_LEAST = 16
 FORWARD = (27, 27 + 16)

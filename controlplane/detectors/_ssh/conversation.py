@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from controlplane.detectors._ssh_shape import Shape
-from controlplane.detectors._ssh_wire import Mode, Side
+from controlplane.detectors._ssh.shape import Shape
+from controlplane.detectors._ssh.wire import Mode, Side
 from controlplane.model.keys import ProcessKey, process_key
 from controlplane.model.view import AgentView
 from rubicon.v1 import event_pb2, flow_pb2

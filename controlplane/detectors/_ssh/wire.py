@@ -15,6 +15,20 @@ CLIENT_MESSAGES = frozenset((30, 32, 34))
 BANNER = b"SSH-"
 _HEAD = 255
 """RFC 4253 4.2: longest identification string."""
+_OTHERS = (
+    "paramiko",
+    "asyncssh",
+    "dropbear",
+    "putty",
+    "libssh",
+    "ssh-2.0-go",
+    "jsch",
+    "sshj",
+    "russh",
+    "twisted",
+    "mina",
+)
+"""Parts of the banners of implementations that make no forwards out of ssh_config(5)."""
 _LONGEST_PLAIN_PACKET = 35000
 
 
@@ -51,6 +65,11 @@ LEAST_SIZES = frozenset(mode.size(1) for mode in MODES)
 def modes_of(least: int) -> tuple[Mode, ...]:
     """The modes in which the smallest packet has this size."""
     return tuple(mode for mode in MODES if mode.size(1) == least)
+
+
+def reads_config(banner: str) -> bool:
+    """Whether a client with this banner may do what ssh_config(5) says: OpenSSH, or one that is not known."""
+    return "OpenSSH" in banner or not any(name in banner.lower() for name in _OTHERS)
 
 
 class Side:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from controlplane.detectors._ssh_conversation import Conversation
-from controlplane.detectors._ssh_relay import Local
+from controlplane.detectors._ssh.conversation import Conversation
+from controlplane.detectors._ssh.relay import Local
 from controlplane.model.finding import EvidenceItem
 from controlplane.model.flow import address_text
 from rubicon.v1 import alert_pb2

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controlplane.detectors import _ssh_argv
+from controlplane.detectors._ssh import argv
 from controlplane.model.finding import EvidenceItem
 from controlplane.model.keys import ProcessKey
 
@@ -58,7 +58,7 @@ class Requests:
         return found
 
 
-def control_path(command: _ssh_argv.Command, cwd: str) -> str:
+def control_path(command: argv.Command, cwd: str) -> str:
     """The ControlPath that arguments name, absolute; empty when they name none."""
     path = command.control_path
     if not path or path.lower() == "none":

@@ -1,0 +1,92 @@
+"""What processes ask for, as evidence: by their arguments, and by their configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from controlplane.detectors._ssh import argv
+from controlplane.detectors._ssh.conversation import Conversation
+from controlplane.model.finding import EvidenceItem
+from controlplane.model.keys import ProcessKey, RecordKey
+from controlplane.model.process import Process
+from controlplane.model.view import AgentView
+from rubicon.v1 import event_pb2, process_pb2
+
+Execs: TypeAlias = Mapping[ProcessKey, tuple[int, RecordKey]]
+"""Kernel time and record of the execs whose arguments ask for a forward."""
+_PROXY_LEVELS = 3
+_THROUGH = (process_pb2.DESCRIPTOR_KIND_PIPE, process_pb2.DESCRIPTOR_KIND_SOCKET)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A process's SSH configuration, as the sensor read it."""
+
+    item: EvidenceItem | None
+    """None when no RemoteForward applies."""
+    may: bool
+    control_path: str
+
+
+def askers(conversation: Conversation, agent: AgentView) -> Iterator[tuple[Process, str]]:
+    """Processes whose arguments and configuration count for the conversation: its owner, those whose image it still
+    runs, and the client that uses it as its ProxyCommand or ProxyJump (an ancestor; the proxy's 0 and 1 are pipes or
+    sockets)."""
+    owner = agent.process(conversation.owner)
+    if owner is None:
+        return
+    yield owner, "asks for a remote forward"
+    stdio = owner.image.stdio[:2]
+    own = argv.openssh(words(owner.argv))
+    through = len(stdio) == 2 and all(descriptor.kind in _THROUGH for descriptor in stdio)
+    if not through or ("ssh" in argv.program(words(owner.argv)) and not (own and own.stdio_forward)):
+        return
+    for level, process in enumerate(agent.ancestors(conversation.owner)):
+        if level == _PROXY_LEVELS:
+            return
+        yield process, "asks for a remote forward, with this connection as its proxy"
+
+
+def argv_item(process: Process, command: argv.Command | None, execs: Execs, text: str) -> EvidenceItem | None:
+    if command is None or not command.forwards:
+        return None
+    keys = [key for key in (process.key, process.maker) if key is not None and key in execs]
+    record = execs[keys[0]] if keys else None
+    time_ns, key = record if record is not None else (process.image.time_ns, None)
+    wanted = "; ".join(f"{forward.listen} → {forward.target}" for forward in command.forwards[:8])
+    written = " ".join(command.written[:8])
+    return EvidenceItem(
+        "argv",
+        f"{argv.program(words(process.argv))} (pid {process.key.pid}) {text}: {written}",
+        time_ns,
+        key,
+        {"forwards": wanted, "written": written, "pid": str(process.key.pid)},
+    )
+
+
+def config_item(event: event_pb2.Event) -> EvidenceItem | None:
+    config = event.ssh_config
+    if not config.remote_forwards:
+        return None
+    wanted = "; ".join(config.remote_forwards[:8])
+    verb = "may ask (behind a condition that was not evaluated)" if config.may_match else "asks"
+    text = f"the configuration {verb} for RemoteForward {wanted}, in {', '.join(config.files[:4])}"
+    return EvidenceItem.of(
+        event,
+        "config",
+        text,
+        forwards=wanted,
+        files=", ".join(config.files[:4]),
+        may_match=str(config.may_match).lower(),
+    )
+
+
+def words(argv: Iterable[bytes]) -> list[str]:
+    return [word.decode("utf-8", "backslashreplace") for word in argv]
+
+
+def hints(argv: list[str]) -> bool:
+    """Cheap: could any of these words ask for a forward?"""
+    return any("R" in word or "emote" in word.lower() for word in argv[1:] if word) or "forward" in argv
