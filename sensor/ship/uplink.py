@@ -30,6 +30,8 @@ WINDOW_BYTES = 4 << 20
 """Sent and not acknowledged, at most: enough to keep a store that commits in groups busy, and little to send twice."""
 STRIKES = 2
 """Streams that the plane ends over the same oldest batch before batches are sent one by one to find the culprit."""
+FINAL = ("HOST_MISMATCH", "PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_ARGUMENT")
+"""Refusals that do not pass by waiting."""
 WELCOME_SECONDS = 10.0
 STALL_SECONDS = 60.0
 """A plane that acknowledges nothing for so long hangs: a new stream is tried."""
@@ -81,6 +83,7 @@ class Uplink:
         self._wake = asyncio.Event()
         self._commands = Commands(handler, self._wake.set)
         self._coverage: coverage_pb2.Coverage | None = None
+        self._until_empty = False
         self._suspect = 0
         self._strikes = 0
         self._in_flight: deque[tuple[int, int]] = deque()
@@ -94,6 +97,26 @@ class Uplink:
         """Send changed coverage on the present stream; a later stream has it in its hello anyway."""
         self._coverage = coverage
         self._wake.set()
+
+    async def run_until_empty(self, refusals: int = 1) -> bool:
+        """Ship what waits and return; False when the plane has refused the stream so often that it will never take
+        it."""
+        self._until_empty = True
+        self._spool.subscribe(self._wake.set)
+        try:
+            while not self._empty:
+                wait = await self._attempt()
+                if self.last_error in FINAL and (refusals := refusals - 1) <= 0:
+                    return False
+                if not self._empty:
+                    await asyncio.sleep(wait)
+            return True
+        finally:
+            await self._commands.close()
+
+    @property
+    def _empty(self) -> bool:
+        return self._spool.status().batches == 0
 
     async def run(self) -> None:
         """Connect, and connect again, until cancelled."""
@@ -123,7 +146,8 @@ class Uplink:
         try:
             async with grpc.aio.insecure_channel(self._target, options=_OPTIONS) as channel:
                 await self._stream(channel)
-            self._note("ended", "the plane ended the stream", "reconnecting")
+            if not self._until_empty:
+                self._note("ended", "the plane ended the stream", "reconnecting")
         except grpc.aio.AioRpcError as error:
             why = refusal(error)
             at_least = why.wait
@@ -177,7 +201,8 @@ class Uplink:
                 # A write or read that failed only says that the stream ended; the call's status says why.
                 if (error := task.exception()) and not isinstance(error, grpc.RpcError | asyncio.InvalidStateError):
                     raise error
-            await self._raise_status(call)
+            if not (self._until_empty and self._empty):
+                await self._raise_status(call)
         finally:
             call.cancel()
             for task in tasks:
@@ -247,6 +272,8 @@ class Uplink:
                     self._in_flight.append((sequence, len(data)))
                     self._bytes_in_flight += len(data)
                     await call.write(request_bytes(data))
+                elif self._until_empty and self._empty:
+                    return
                 else:
                     await self._idle(loop)
         finally:

@@ -127,7 +127,7 @@ async def _abort(context: Any, code: grpc.StatusCode, reason: str) -> None:
 async def _store(address: str, path: str) -> None:
     """Append each batch to a file, sync it, acknowledge it: until killed."""
     fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
-    stored = [int(word) for word in os.pread(fd, 1 << 26, 0).split() if word.startswith(b"1")]
+    stored = [int(word) for word in os.pread(fd, 1 << 26, 0).split() if not word.startswith(b"r")]
 
     async def answer(plane: Plane, request: sensor_service_pb2.ConnectRequest) -> list[Any]:
         if request.HasField("batch"):

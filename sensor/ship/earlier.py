@@ -1,0 +1,74 @@
+"""Batches that an earlier boot of this host left: each boot's go on a stream that names that boot, before the present
+one's.
+
+In this order the plane hears of boots as they were: an earlier boot's agents are told to the end before it learns that
+the host has started anew."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+import structlog
+
+from rubicon.v1 import event_pb2, sensor_service_pb2
+from sensor.errors import SensorError, SpoolError
+from sensor.ship.backoff import Backoff
+from sensor.ship.spool import Spool
+from sensor.ship.uplink import Uplink
+
+_log = structlog.get_logger(part="uplink")
+
+
+async def ship_earlier_boots(
+    spool: Spool,
+    target: str,
+    hello: Callable[[], sensor_service_pb2.Hello],
+    token: Callable[[str], str],
+    stamp: Callable[[event_pb2.Event], None],
+    backoff: Backoff | None = None,
+) -> None:
+    """Ship and delete every earlier boot's spool; wait for the plane as long as it takes.
+
+    A boot that the plane refuses for good stays on disk, is said so, and does not hold up the others.
+
+    Args:
+        spool: the present boot's.
+        target: as for Uplink.
+        hello: the present hello; its boot id is replaced.
+        token: a token for a boot id.
+        stamp: as for Spool.
+        backoff: between attempts.
+    """
+    for boot_id, folder in spool.earlier_boots():
+
+        def named(boot_id: str = boot_id) -> sensor_service_pb2.Hello:
+            earlier = hello()
+            earlier.boot_id = boot_id
+            return earlier
+
+        try:
+            left = Spool(folder, stamp, boot_id=boot_id)
+        except SpoolError as error:
+            _log.error("earlier_boot_unreadable", boot_id=boot_id, error=str(error))
+            continue
+        try:
+            uplink = Uplink(target, left, named, _refuse, token=lambda boot_id=boot_id: token(boot_id), backoff=backoff)
+            shipped = await uplink.run_until_empty()
+        finally:
+            left.close()
+        if shipped:
+            shutil.rmtree(folder, ignore_errors=True)
+            _log.info("earlier_boot_shipped", boot_id=boot_id)
+        else:
+            _log.error(
+                "earlier_boot_refused",
+                boot_id=boot_id,
+                reason=uplink.last_error,
+                path=str(folder),
+                action="kept; it is tried again when the sensor starts",
+            )
+
+
+async def _refuse(command: sensor_service_pb2.Command) -> sensor_service_pb2.CommandResult:
+    raise SensorError("this stream only ships what an earlier boot left: ask again in a moment")
