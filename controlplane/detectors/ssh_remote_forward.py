@@ -91,6 +91,7 @@ def detect(event: event_pb2.Event, agent: AgentView, memory: Memory) -> Iterator
     elif kind == "payload":
         changed = conversations.payload(event, agent)
         if changed is not None:
+            memory.requests.forget(changed.owner)
             touched.append(_look(memory, changed, agent, event))
     elif kind == "connect" and process is not None and not event.connect.refused:
         if event.connect.flow.type in (0, 1):
@@ -108,6 +109,7 @@ def detect(event: event_pb2.Event, agent: AgentView, memory: Memory) -> Iterator
         relays.close(cookie)
         memory.cases.pop(cookie, None)
     elif kind == "exit" and process is not None:
+        memory.requests.forget(process)
         touched.extend(_handed_over(memory, event, process, agent))
     elif process is not None:
         touched.extend(_asks(memory, event, process, agent))
@@ -120,20 +122,25 @@ def _asks(memory: Memory, event: event_pb2.Event, process: ProcessKey, agent: Ag
     master."""
     kind = event.WhichOneof("kind")
     if kind == "exec":
-        argv = words(event.exec.argv)
-        if not hints(argv):
+        if not hints(words(event.exec.argv)):
             return
         _keep(memory.execs, process, (event.time_ns, record_key(event)))
     elif kind == "ssh_config":
-        config = event.ssh_config
-        _keep(memory.configs, process, Config(asked.config_item(event), config.may_match, config.control_path))
-    elif kind == "unix_connect":
-        if event.unix_connect.refused or not _may_ask(memory, process, agent):
-            return
+        told = event.ssh_config
+        _keep(memory.configs, process, Config(asked.config_item(event), told.may_match, told.control_path))
+    elif event.unix_connect.refused:
+        return
+    else:
         _keep(memory.unix, process, event)
-    _request(memory, process, agent)
-    for conversation in list(memory.conversations.by_cookie.values()):
-        yield _look(memory, conversation, agent, None)
+        if process not in memory.execs and process not in memory.configs:
+            return
+    if kind != "unix_connect":
+        for conversation in list(memory.conversations.by_cookie.values()):
+            if process == conversation.owner or process in asked.above(conversation.owner, agent):
+                yield _look(memory, conversation, agent, None)
+    if _request(memory, process, agent):
+        for conversation in list(memory.conversations.by_cookie.values()):
+            yield _answer(memory, conversation, agent)
 
 
 def _handed_over(memory: Memory, event: event_pb2.Event, process: ProcessKey, agent: AgentView) -> Iterator[Case]:
@@ -146,19 +153,11 @@ def _handed_over(memory: Memory, event: event_pb2.Event, process: ProcessKey, ag
             yield case
 
 
-def _may_ask(memory: Memory, process: ProcessKey, agent: AgentView) -> bool:
-    return (
-        process in memory.execs
-        or process in memory.configs
-        or next(memory.conversations.held_by(process, agent), None) is None
-    )
-
-
-def _request(memory: Memory, process: ProcessKey, agent: AgentView) -> None:
+def _request(memory: Memory, process: ProcessKey, agent: AgentView) -> bool:
     """Notes a request to a control master, if the process's arguments, configuration and Unix connect make one."""
     known = agent.process(process)
     if known is None or next(memory.conversations.held_by(process, agent), None) is not None:
-        return
+        return False
     command = argv.openssh(words(known.argv)) if hints(words(known.argv)) else None
     config = memory.configs.get(process)
     item = (
@@ -169,7 +168,7 @@ def _request(memory: Memory, process: ProcessKey, agent: AgentView) -> None:
     if item is None and config is not None and not config.may:
         item = config.item
     if item is None:
-        return
+        return False
     named = control.control_path(command, known.cwd) if command else ""
     named = named or (config.control_path if config is not None else "")
     connect = memory.unix.get(process)
@@ -177,8 +176,11 @@ def _request(memory: Memory, process: ProcessKey, agent: AgentView) -> None:
     pattern = control.as_pattern(named) if named else None
     if path and pattern is not None and pattern.fullmatch(path):
         memory.requests.add(control.Request(process, path, item))
-    elif command is not None and command.control_command == "forward":
+        return True
+    if command is not None and command.control_command == "forward":
         memory.requests.add(control.Request(process, named or path, item))
+        return True
+    return False
 
 
 def _look(memory: Memory, conversation: Conversation, agent: AgentView, event: event_pb2.Event | None) -> Case:
@@ -205,6 +207,14 @@ def _look(memory: Memory, conversation: Conversation, agent: AgentView, event: e
             case.may = case.may or config.may
             case.asked = case.asked or not config.may
             case.add(config.item)
+    return _answer(memory, conversation, agent)
+
+
+def _answer(memory: Memory, conversation: Conversation, agent: AgentView) -> Case:
+    """Holds the requests that go to this conversation's control socket against it."""
+    case = _case(memory, conversation)
+    if not memory.requests:
+        return case
     owner = agent.process(conversation.owner)
     command = argv.openssh(words(owner.argv)) if owner is not None else None
     config = memory.configs.get(conversation.owner)

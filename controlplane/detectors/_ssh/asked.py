@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeAlias
 
 from controlplane.detectors._ssh import argv
@@ -43,13 +44,17 @@ def askers(conversation: Conversation, agent: AgentView) -> Iterator[tuple[Proce
     through = len(stdio) == 2 and all(descriptor.kind in _THROUGH for descriptor in stdio)
     if not through or ("ssh" in argv.program(words(owner.argv)) and not (own and own.stdio_forward)):
         return
-    for level, process in enumerate(agent.ancestors(conversation.owner)):
-        if level == _PROXY_LEVELS:
-            return
+    for process in islice(agent.ancestors(conversation.owner), _PROXY_LEVELS):
         yield process, "asks for a remote forward, with this connection as its proxy"
 
 
+def above(key: ProcessKey, agent: AgentView) -> list[ProcessKey]:
+    """The ancestors that may have the process as their proxy, parent first."""
+    return [process.key for process in islice(agent.ancestors(key), _PROXY_LEVELS)]
+
+
 def argv_item(process: Process, command: argv.Command | None, execs: Execs, text: str) -> EvidenceItem | None:
+    """What arguments ask for; None when they ask for nothing. `text` says in what way they do."""
     if command is None or not command.forwards:
         return None
     keys = [key for key in (process.key, process.maker) if key is not None and key in execs]

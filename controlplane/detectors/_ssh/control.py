@@ -39,9 +39,18 @@ class Requests:
     def __init__(self) -> None:
         self._waiting: deque[Request] = deque(maxlen=_MANY)
 
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
     def add(self, request: Request) -> None:
-        """One more."""
+        """One more; a process has one at a time."""
+        self.forget(request.process)
         self._waiting.append(request)
+
+    def forget(self, process: ProcessKey) -> None:
+        """The process opened a connection of its own, or ended."""
+        for waiting in [waiting for waiting in self._waiting if waiting.process == process]:
+            self._waiting.remove(waiting)
 
     def take(self, process: ProcessKey, paths: Iterable[str], *, sole: bool) -> list[Request]:
         """The requests that go to the client `process`, which listens on one of the paths, or which is the only one

@@ -229,6 +229,19 @@ def test_control_master_is_not_somebody_elses(story: Story) -> None:
     assert story.alerts() == []
 
 
+def test_a_request_that_was_not_answered_is_nobodys(story: Story) -> None:
+    """The first client of a ControlPath finds no master and connects itself; whoever comes later did not ask."""
+    first = story.run(200, "ssh", "-S", "/tmp/cm", "-oControlMaster=auto", "-R", "9:h:80", "x")
+    story.unix(first, "/tmp/cm")
+    story.ssh(first)
+    assert story.alert().process.key == first  # type: ignore[union-attr]
+    story.tell(story.kernel.flow(first, "close", tcp(1)))
+    story.tell(story.kernel.exit(first))
+    second = story.run(201, "ssh", "-S", "/tmp/cm", "-oControlMaster=auto", "x")
+    story.ssh(second, 2)
+    assert story.alert().process.key == first  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("proxy", [("ssh", "-W", "[x]:22", "jump"), ("nc", "-X", "connect", "x", "22")])
 def test_the_proxys_socket_carries_the_tunnel(story: Story, proxy: tuple[str, ...]) -> None:
     client = story.run(200, "worker", "-J", "jump", "-R", "9:h:80", "x")
