@@ -4,7 +4,8 @@ command."""
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+import time
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -14,6 +15,8 @@ from sensor.errors import SensorError
 
 Handler = Callable[[sensor_service_pb2.Command], Awaitable[sensor_service_pb2.CommandResult]]
 REMEMBERED = 1024
+DOUBT_SECONDS = 30.0
+"""A result that was written longer ago than this before a reconnect has arrived, or nobody waits for it any more."""
 _log = structlog.get_logger(part="uplink")
 
 
@@ -28,6 +31,7 @@ class Commands:
         self._on_result = on_result
         self._known: OrderedDict[str, sensor_service_pb2.CommandResult | None] = OrderedDict()
         self._unsent: OrderedDict[str, sensor_service_pb2.CommandResult] = OrderedDict()
+        self._doubtful: deque[tuple[float, sensor_service_pb2.CommandResult]] = deque(maxlen=REMEMBERED)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, command: sensor_service_pb2.Command) -> None:
@@ -68,8 +72,18 @@ class Commands:
         return next(iter(self._unsent.values()), None)
 
     def sent(self, result: sensor_service_pb2.CommandResult) -> None:
-        """It is on the wire."""
+        """It was written to a stream. Whether it arrived nobody says: see `reconnected`."""
         self._unsent.pop(result.id, None)
+        self._doubtful.append((time.monotonic(), result))
+
+    def reconnected(self) -> None:
+        """A new stream stands: what was written shortly before the old one broke is sent again; the plane ignores
+        doubles."""
+        now = time.monotonic()
+        for when, result in self._doubtful:
+            if now - when < DOUBT_SECONDS:
+                self._unsent[result.id] = result
+        self._doubtful.clear()
 
     async def close(self) -> None:
         """Cancel what still runs."""

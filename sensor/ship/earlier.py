@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -53,7 +54,7 @@ async def ship_earlier_boots(
             _log.error("earlier_boot_unreadable", boot_id=boot_id, error=str(error))
             continue
         try:
-            uplink = Uplink(target, left, named, _refuse, token=lambda boot_id=boot_id: token(boot_id), backoff=backoff)
+            uplink = Uplink(target, left, named, _refuse, token=partial(token, boot_id), backoff=backoff)
             shipped = await uplink.run_until_empty()
         finally:
             left.close()

@@ -227,6 +227,7 @@ class Uplink:
             raise _Stalled(f"the plane answered {response.WhichOneof('kind')} before a welcome")
         welcome = response.welcome
         self._acknowledge(welcome.acknowledged)
+        self._commands.reconnected()
         self._coverage = None
         self._backoff.reset()
         self.state = "connected"

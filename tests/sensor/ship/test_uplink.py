@@ -245,7 +245,7 @@ async def test_a_result_outlives_the_stream_and_a_repeated_command_does_not_run_
         await second.start(stage.address)
         await until(lambda: [result.id for result in second.results] == ["kill-1"])
         await second.outgoing.put(command("kill-1", "slow"))
-        await until(lambda: len(second.results) == 2)
+        await until(lambda: len(second.results) >= 2)
         assert stage.commands == ["kill-1"]
 
 
