@@ -33,7 +33,7 @@ BATCH_BYTES = 1 << 20
 POLL_SECONDS = 0.01
 """Half of it is the mean wait of a record that did not wake us: 5 ms of the 10 ms that an event may take to the
 wire."""
-LOSS_SECONDS = 0.1
+LOSS_NS = 100_000_000
 EMIT_LIMIT = 10_000
 """Events of our own that wait while the disk is full; what is beyond is counted as lost."""
 EVENT_BYTES = 512 << 10
@@ -117,9 +117,12 @@ class Collector:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._stopping = False
-        self._loss_due = 0.0
+        self._loss_due = 0
         self._turn_ended = 0.0
         self._by_ring = False
+        self._watching = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._read_ahead: list[bytes] = []
         self._writer = ThreadPoolExecutor(1, "spool")
 
     # -- what others call ---------------------------------------------------------------------------------------------
@@ -177,8 +180,13 @@ class Collector:
                     break
                 if not more:
                     await self._wait()
-                    await asyncio.sleep(max(0.0, self._turn_ended + TURN_SECONDS - self._loop.time()))
+                    if (pause := self._turn_ended + TURN_SECONDS - self._loop.time()) > 0:
+                        await asyncio.sleep(pause)
         finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._watching:
+                self._loop.remove_reader(self._kernel.ring.fd)
             self._writer.shutdown(wait=False)
             self._cgroups.close()
             for _, done in self._flushes:
@@ -189,7 +197,8 @@ class Collector:
     async def _turn(self) -> bool:
         """Move what is there into the spool; True when there is probably more."""
         assert self._loop is not None
-        records = self._kernel.ring.read(BATCH_RECORDS)
+        records = self._read_ahead or self._kernel.ring.read(BATCH_RECORDS)
+        self._read_ahead = []
         drained = len(records) < BATCH_RECORDS
         batches = self._decode(records, drained)
         ledger = self._add_losses(batches)
@@ -254,10 +263,10 @@ class Collector:
 
     def _add_losses(self, batches: list[sensor_service_pb2.Batch]) -> bytes:
         """Append loss events that are due to the last batch; the ledger to write with it."""
-        now = boottime_ns() / 1e9
+        now = boottime_ns()
         cumulative = None
         if now >= self._loss_due:
-            self._loss_due = now + LOSS_SECONDS
+            self._loss_due = now + LOSS_NS
             cumulative = self._kernel.losses.read()
         with self._lock:
             events = self._loss.changes(cumulative)
@@ -306,20 +315,32 @@ class Collector:
         self._flushes = [(mark, done) for mark, done in self._flushes if not done.done()]
 
     async def _wait(self) -> None:
-        """Until the kernel wakes us, somebody emits, or it is time to look again."""
+        """Until the kernel wakes us, somebody emits, or it is time to look at the loss counters."""
         assert self._loop is not None
         self._wake.clear()
         if self._pending or self._stopping:
             return
-        timer = self._loop.call_later(POLL_SECONDS, self._wake.set)
-        self._loop.add_reader(self._kernel.ring.fd, self._readable)
-        try:
-            await self._wake.wait()
-        finally:
-            self._loop.remove_reader(self._kernel.ring.fd)
-            timer.cancel()
+        if not self._watching:
+            self._watching = True
+            self._loop.add_reader(self._kernel.ring.fd, self._readable)
+        self._timer = self._loop.call_later(POLL_SECONDS, self._look)
+        await self._wake.wait()
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        """The poll: a callback and not a turn, for it runs a hundred times a second while nothing happens."""
+        assert self._loop is not None
+        self._read_ahead = self._kernel.ring.read(BATCH_RECORDS)
+        if self._read_ahead or boottime_ns() >= self._loss_due:
+            self._wake.set()
+        else:
+            self._timer = self._loop.call_later(POLL_SECONDS, self._look)
 
     def _readable(self) -> None:
+        # Until the commit the descriptor would stay readable.
+        assert self._loop is not None
+        self._loop.remove_reader(self._kernel.ring.fd)
+        self._watching = False
         self._by_ring = True
         self._wake.set()
 
