@@ -47,6 +47,7 @@ from sensor.local import host
 from sensor.local.context import Context
 from sensor.local.server import LocalServer
 from sensor.settings import Settings
+from sensor.ship.earlier import ship_earlier_boots
 from sensor.ship.spool import Spool
 from sensor.ship.uplink import Uplink
 
@@ -86,7 +87,8 @@ class _Sensor:
         self._look = asyncio.Event()
         self._stop = asyncio.Event()
         self._kernel = Kernel.open(instance, settings.kernel)
-        records = SensorRecords()
+        self._records = records = SensorRecords()
+        self._plane = f"unix:{instance.plane_socket}"
         self._spool = Spool(instance.spool_dir, records.stamp)
         self._collector = Collector(self._kernel, self._spool, records)
         self._registry = Registry(instance.state_dir / "agents.json", settings.host.boot_id)
@@ -105,7 +107,7 @@ class _Sensor:
         self._threads = ThreadPoolExecutor(settings.kill.threads, "act")
         self._sweeper = ThreadPoolExecutor(1, "watch")
         self._uplink = Uplink(
-            f"unix:{instance.plane_socket}",
+            self._plane,
             self._spool,
             self._hello,
             self._command,
@@ -147,7 +149,7 @@ class _Sensor:
         log.info("sensor ready", pid=os.getpid(), adopted=self._kernel.adopted, agents=len(self._registry))
         host.notify("READY=1")
         collecting = asyncio.create_task(self._collector.run())
-        others = [asyncio.create_task(part) for part in (self._uplink.run(), self._sweep(), self._stop.wait())]
+        others = [asyncio.create_task(part) for part in (self._ship(), self._sweep(), self._stop.wait())]
         try:
             done, _ = await asyncio.wait([collecting, *others], return_when=asyncio.FIRST_COMPLETED)
             for part in done:
@@ -234,7 +236,12 @@ class _Sensor:
 
         await self._loop.run_in_executor(self._threads, tell)
 
-    def _token(self) -> str:
+    async def _ship(self) -> None:
+        """What an earlier boot left goes first, under its own boot's name; then this boot's stream, for ever."""
+        await ship_earlier_boots(self._spool, self._plane, self._hello, self._token, self._records.stamp)
+        await self._uplink.run()
+
+    def _token(self, boot_id: str = "") -> str:
         here = self._settings.host
         task = self._kernel.task(os.getpid())
         return tokens.issue(
@@ -243,7 +250,7 @@ class _Sensor:
             pid=os.getpid(),
             start_time=task.start_time if task else 0,
             host=here.name,
-            boot_id=here.boot_id,
+            boot_id=boot_id or here.boot_id,
             audience="sensor",
         )
 
