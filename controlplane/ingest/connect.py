@@ -36,6 +36,8 @@ from rubicon.v1 import sensor_service_pb2, sensor_service_pb2_grpc
 _log = logs.get("ingest")
 _BOOT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 VERSION = installed_version("rubicon")
+SLACK_NS = 5_000_000_000
+"""Nanoseconds by which a boot's clock offset may differ from another's and still be the same boot's, corrected."""
 HELLO_WITHIN = 10.0
 """Seconds that a stream may take to say hello."""
 
@@ -81,7 +83,8 @@ class SensorServicer(sensor_service_pb2_grpc.SensorServiceServicer):
         await self._sensors.add(sensor)
         try:
             number, acknowledged = await self._store.remember(boot, hello.clock_offset_ns, sensor.coverage)
-            here = HostKey(hello.host, hello.boot_id, hello.clock_offset_ns)
+            # What an earlier boot left comes under the present clock offset; only a clearly earlier boot is over.
+            here = HostKey(hello.host, hello.boot_id, hello.clock_offset_ns - SLACK_NS)
             for stream_before, changes in self._connected(here, time.time_ns()):
                 self._intake.store(self._store.number(stream_before.boot), stream_before, changes)
             # A spool that was begun anew counts from 1 again. Claim only what it cannot have: anything else is sent

@@ -12,7 +12,7 @@ import pytest
 
 from controlplane.settings import Settings, StoreSettings
 from controlplane.store.events import Query
-from rubicon.v1 import coverage_pb2, event_pb2, event_service_pb2, sensor_service_pb2
+from rubicon.v1 import agent_pb2, coverage_pb2, event_pb2, event_service_pb2, sensor_service_pb2
 from tests.controlplane.builders import AGENT, HOST, Kernel, key
 from tests.controlplane.stage import Link, Request, Stage, reason, until
 
@@ -192,6 +192,36 @@ async def test_locked_database(tmp_path: Path) -> None:
         link = await stage.connect(first_sequence=sequence)
         await link.deliver(late, sequence)
         assert stored(stage) == [1, 2, 3, 4]
+
+
+async def test_a_reboot_ends_what_ran_before(stage: Stage) -> None:
+    link = await stage.connect()
+    await link.deliver(rollout(Kernel()))
+    await link.close()
+    again = {"boot_id": "22222222-2222-3333-4444-555555555555"}
+    stamp = HOST.clock_offset_ns + 60 * 10**9
+    link = await stage.connect(**again, clock_offset_ns=stamp, token=stage.token("sensor", **again))
+
+    def state() -> int:
+        agent = stage.plane.store.entities.agent(AGENT)
+        return agent.state if agent is not None else 0
+
+    await until(lambda: state() == agent_pb2.AGENT_STATE_FINISHED, "the agent has ended")
+    assert not stage.plane.store.entities.processes(AGENT, all_=False)
+
+
+async def test_what_an_earlier_boot_left_ends_nothing_of_the_present_one(stage: Stage) -> None:
+    link = await stage.connect()
+    await link.deliver(rollout(Kernel()))
+    await link.close()
+    earlier = {"boot_id": "00000000-2222-3333-4444-555555555555"}
+    late = await stage.connect(
+        **earlier, clock_offset_ns=HOST.clock_offset_ns + 10**6, token=stage.token("sensor", **earlier)
+    )
+    await late.deliver([Kernel("bbbb00000001", epoch=9).enrol(key(7), name="old")])
+    agent = stage.plane.store.entities.agent(AGENT)
+    assert agent is not None
+    assert agent.state == agent_pb2.AGENT_STATE_RUNNING
 
 
 async def test_coverage_that_changes(stage: Stage) -> None:
