@@ -10,12 +10,9 @@ agent's first fork and an end after its last exit, whatever order the two arrive
 from __future__ import annotations
 
 import asyncio
-import bisect
 import struct
-import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
 import structlog
 
@@ -24,8 +21,10 @@ from sensor.collect.cgroup_path import CgroupPaths
 from sensor.collect.clock import boottime_ns, clock_offset_ns
 from sensor.collect.decode import DECODERS, decode_into
 from sensor.collect.identity import SensorRecords
-from sensor.collect.loss import Account, LossLedger
-from sensor.errors import SensorError, SpoolFull, UndecodableRecord
+from sensor.collect.loss import LossLedger
+from sensor.collect.outbox import Outbox
+from sensor.collect.ports import Kernel, Sink
+from sensor.errors import SpoolFull, UndecodableRecord
 
 BATCH_RECORDS = 1000
 BATCH_BYTES = 1 << 20
@@ -34,9 +33,6 @@ POLL_SECONDS = 0.01
 """Half of it is the mean wait of a record that did not wake us: 5 ms of the 10 ms that an event may take to the
 wire."""
 LOSS_NS = 100_000_000
-EMIT_LIMIT = 10_000
-"""Events of our own that wait while the disk is full; what is beyond is counted as lost."""
-EVENT_BYTES = 512 << 10
 TURN_SECONDS = 0.005
 """Turns of a busy ring are at least this far apart: fewer syncs, larger batches. After a pause the first turn is
 immediate."""
@@ -47,54 +43,6 @@ _TIME_AT = 24
 _UNDECODABLE = event_pb2.LOSS_REASON_UNDECODABLE
 _SPOOL_FULL = event_pb2.LOSS_REASON_SPOOL_FULL
 _log = structlog.get_logger(part="collector")
-
-
-class Ring(Protocol):
-    """sensor.kernel's ring."""
-
-    @property
-    def fd(self) -> int:
-        """Readable while there are records."""
-
-    def read(self, limit: int = 4096) -> list[bytes]:
-        """Records after the cursor."""
-
-    def commit(self) -> None:
-        """Everything read so far may be overwritten."""
-
-
-class Losses(Protocol):
-    """sensor.kernel's loss counters."""
-
-    def read(self) -> dict[Account, int]:
-        """Cumulative, per account."""
-
-
-class Kernel(Protocol):
-    """What the collector needs of sensor.kernel's Kernel."""
-
-    @property
-    def epoch(self) -> int:
-        """Map epoch."""
-
-    @property
-    def ring(self) -> Ring:
-        """The ring."""
-
-    @property
-    def losses(self) -> Losses:
-        """Loss counters."""
-
-
-class Sink(Protocol):
-    """Where batches become durable: the spool."""
-
-    @property
-    def ledger(self) -> bytes:
-        """Last ledger that was appended."""
-
-    def append(self, batch: sensor_service_pb2.Batch, ledger: bytes = b"") -> int:
-        """Durable on return; SpoolFull when nothing was accepted."""
 
 
 Subscriber = Callable[[event_pb2.Event], None]
@@ -110,10 +58,7 @@ class Collector:
         self._loss = LossLedger(kernel.epoch, spool.ledger)
         self._cgroups = CgroupPaths()
         self._subscribers: dict[int, list[Subscriber]] = {kind: [] for kind in DECODERS}
-        self._lock = threading.Lock()
-        self._pending: list[event_pb2.Event] = []
-        self._outstanding: set[int] = set()
-        self._flushes: list[tuple[int, asyncio.Future[None]]] = []
+        self._outbox = Outbox(records)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._stopping = False
@@ -142,28 +87,16 @@ class Collector:
         Raises:
             SensorError: it is larger than 512 kB, which no reader could take.
         """
-        if event.ByteSize() > EVENT_BYTES:
-            raise SensorError(f"event of {event.ByteSize()} bytes: shorten what it carries (limit {EVENT_BYTES})")
-        with self._lock:
-            if len(self._pending) >= EMIT_LIMIT:
-                agent = int(event.agent_id, 16) if event.agent_id else 0
-                self._loss.count(agent, event_pb2.EVENT_CLASS_PROCESS, _SPOOL_FULL)
-                return
-            self._records.stamp(event)
-            self._outstanding.add(event.record.sequence)
-            bisect.insort(self._pending, event, key=_time_of)
+        if not self._outbox.put(event):
+            agent = int(event.agent_id, 16) if event.agent_id else 0
+            self._loss.count(agent, event_pb2.EVENT_CLASS_PROCESS, _SPOOL_FULL)
+            return
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake.set)
 
     async def flush(self) -> None:
         """Return when everything that was emitted so far is durable."""
-        with self._lock:
-            if not self._outstanding:
-                return
-            mark = max(self._outstanding)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._flushes.append((mark, done))
-        await done
+        await self._outbox.flush()
 
     def stop(self) -> None:
         """End `run` after what is there has become durable."""
@@ -176,7 +109,7 @@ class Collector:
         try:
             while True:
                 more = await self._turn()
-                if not more and self._stopping and not self._pending:
+                if not more and self._stopping and not self._outbox:
                     break
                 if not more:
                     await self._wait()
@@ -189,8 +122,7 @@ class Collector:
                 self._loop.remove_reader(self._kernel.ring.fd)
             self._writer.shutdown(wait=False)
             self._cgroups.close()
-            for _, done in self._flushes:
-                done.cancel()
+            self._outbox.close()
 
     # -- one turn -----------------------------------------------------------------------------------------------------
 
@@ -207,7 +139,7 @@ class Collector:
                 return False
         if records:
             self._kernel.ring.commit()
-        self._settle(batches)
+        self._outbox.settle(batches)
         if batches or self._by_ring:
             # Also after a wakeup for a record that is reserved and not yet submitted: the descriptor stays readable.
             self._turn_ended = self._loop.time()
@@ -216,7 +148,7 @@ class Collector:
 
     def _decode(self, records: list[bytes], drained: bool) -> list[sensor_service_pb2.Batch]:
         batches: list[sensor_service_pb2.Batch] = []
-        offset = clock_offset_ns() if records or self._pending else 0
+        offset = clock_offset_ns() if records or self._outbox else 0
 
         def fresh() -> sensor_service_pb2.Batch:
             batches.append(sensor_service_pb2.Batch(clock_offset_ns=offset))
@@ -228,8 +160,8 @@ class Collector:
         for record in records:
             if batch is None or size > BATCH_BYTES:
                 batch, size = fresh(), 0
-            if self._pending and len(record) > _TIME_AT + 8:
-                self._insert(batch, _TIME.unpack_from(record, _TIME_AT)[0])
+            if self._outbox and len(record) > _TIME_AT + 8:
+                self._outbox.take(batch, _TIME.unpack_from(record, _TIME_AT)[0])
             size += len(record)
             event = batch.events.add()
             try:
@@ -243,17 +175,11 @@ class Collector:
                 event.join.cgroup_path = self._cgroups.path(event.join.cgroup_id)
             for callback in subscribers[record[0] | record[1] << 8]:
                 self._tell(callback, event)
-        if self._pending:
+        if self._outbox:
             batch = batch or fresh()
             # With more records in the ring, an event that is younger than all we have read waits for its place.
-            self._insert(batch, _END_OF_TIME if drained else boottime_ns() - _HOLD_NS)
+            self._outbox.take(batch, _END_OF_TIME if drained else boottime_ns() - _HOLD_NS)
         return [b for b in batches if b.events]
-
-    def _insert(self, batch: sensor_service_pb2.Batch, until_ns: int) -> None:
-        with self._lock:
-            due = bisect.bisect_right(self._pending, until_ns, key=_time_of)
-            batch.events.extend(self._pending[:due])
-            del self._pending[:due]
 
     def _tell(self, callback: Subscriber, event: event_pb2.Event) -> None:
         try:
@@ -268,8 +194,7 @@ class Collector:
         if now >= self._loss_due:
             self._loss_due = now + LOSS_NS
             cumulative = self._kernel.losses.read()
-        with self._lock:
-            events = self._loss.changes(cumulative)
+        events = self._loss.changes(cumulative)
         if not events:
             return b""
         if not batches:
@@ -289,7 +214,7 @@ class Collector:
             except SpoolFull as error:
                 if self._stopping:
                     _log.error("stopped_with_full_spool", events=len(batch.events), error=str(error))
-                    self._pending.clear()
+                    self._outbox.discard()
                     return False
                 if not delay:
                     _log.error("spool_full", error=str(error), action="records wait in the kernel's ring; free space")
@@ -300,25 +225,11 @@ class Collector:
                     _log.info("spool_recovered", sequence=batch.sequence)
                 return True
 
-    def _settle(self, batches: list[sensor_service_pb2.Batch]) -> None:
-        if not self._outstanding:
-            return
-        for batch in batches:
-            for event in batch.events:
-                if event.record.epoch == self._records.epoch:
-                    self._outstanding.discard(event.record.sequence)
-        with self._lock:
-            oldest = min(self._outstanding, default=1 << 63)
-        for mark, done in self._flushes:
-            if mark < oldest and not done.done():
-                done.set_result(None)
-        self._flushes = [(mark, done) for mark, done in self._flushes if not done.done()]
-
     async def _wait(self) -> None:
         """Until the kernel wakes us, somebody emits, or it is time to look at the loss counters."""
         assert self._loop is not None
         self._wake.clear()
-        if self._pending or self._stopping:
+        if self._outbox or self._stopping:
             return
         if not self._watching:
             self._watching = True
@@ -343,7 +254,3 @@ class Collector:
         self._watching = False
         self._by_ring = True
         self._wake.set()
-
-
-def _time_of(event: event_pb2.Event) -> int:
-    return event.time_ns

@@ -5,6 +5,7 @@ agree: a loss is neither told twice nor forgotten. A ledger counts for one map e
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Mapping
 
@@ -25,6 +26,7 @@ class LossLedger:
         self._epoch = epoch
         self._told: dict[Account, int] = {}
         self._own: Counter[Account] = Counter()
+        self._lock = threading.Lock()
         try:
             ledger = orjson.loads(told) if told else {}
             if ledger.get("epoch") == epoch:
@@ -33,16 +35,17 @@ class LossLedger:
             self._told = {}
 
     def count(self, agent: int, event_class: int, reason: int, count: int = 1) -> None:
-        """A loss that the sensor itself found, e.g. a record that it could not decode."""
-        self._own[agent, event_class, reason] += count
+        """A loss that the sensor itself found, e.g. a record that it could not decode. Any thread."""
+        with self._lock:
+            self._own[agent, event_class, reason] += count
 
     def changes(self, cumulative: Mapping[Account, int] | None) -> list[event_pb2.Event]:
         """Events for what was lost since the last call, without record ids; None leaves the kernel's counters alone.
 
         A counter that went back was deleted and made anew (its agent ended): then all of it is new.
         """
-        lost = self._own
-        self._own = Counter()
+        with self._lock:
+            lost, self._own = self._own, Counter()
         if cumulative is not None:
             for account, total in cumulative.items():
                 before = self._told.get(account, 0)

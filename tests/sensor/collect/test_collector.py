@@ -13,8 +13,9 @@ import pytest
 
 from rubicon.v1 import event_pb2, ids, sensor_service_pb2
 from sensor.collect.clock import boottime_ns
-from sensor.collect.collector import BATCH_RECORDS, EMIT_LIMIT, Collector
+from sensor.collect.collector import BATCH_RECORDS, Collector
 from sensor.collect.identity import SensorRecords
+from sensor.collect.outbox import EMIT_LIMIT
 from sensor.errors import SensorError, SpoolFull
 from sensor.ship.spool import Spool
 from tests.sensor.collect import records

@@ -74,6 +74,11 @@ def test_cut_arguments_say_so_and_keep_the_whole_length() -> None:
     assert (program.argv_truncated, program.argv_length, len(program.argv[0])) == (True, 2_000_000, 100)
 
 
+def test_what_follows_in_a_record_of_a_fixed_size_is_no_part_of_it() -> None:
+    record = records.execute()
+    assert decode(record + b"\xaa" * (512 - len(record))) == decode(record)
+
+
 def test_a_path_that_is_no_utf8_stays_readable_and_valid() -> None:
     program = decode(records.execute(exe=b"/tmp/\xff\xc3\xa4", cwd=b"/\x80")).exec
     assert (program.exe, program.cwd) == ("/tmp/\\xffä", "/\\x80")
