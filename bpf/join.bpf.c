@@ -6,6 +6,19 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+#define PF_EXITING 0x4
+
+/*
+ * A process that has ended, or whose one thread is past the point where a move could still reach it: the kernel leaves it where it
+ * is (cgroup_migrate_add_task) and fires the tracepoint all the same. Its exit hook has run, so a tag given here would stay for ever.
+ */
+static __always_inline bool task_ended(struct task_struct *task)
+{
+	if (BPF_CORE_READ(task, signal, live.counter) <= 0)
+		return true;
+	return (BPF_CORE_READ(task, flags) & PF_EXITING) && BPF_CORE_READ(task, signal, nr_threads) == 1;
+}
+
 /* A tagged process was moved: has it left its agent's cgroup, and for another agent's? The first owner stays. */
 static __always_inline void join_tagged(struct task_struct *mover, struct task_struct *task, struct tag *tag)
 {
@@ -67,7 +80,7 @@ int BPF_PROG(cgroup_attach, struct cgroup *destination, const char *path, struct
 	__u32 pid = BPF_CORE_READ(task, tgid);
 	struct tag *tag;
 
-	if (BPF_CORE_READ(destination, root) != BPF_CORE_READ(task, cgroups, dfl_cgrp, root))
+	if (BPF_CORE_READ(destination, root) != BPF_CORE_READ(task, cgroups, dfl_cgrp, root) || task_ended(task))
 		return 0;
 	tag = LOOKUP(tags, &pid);
 	if (tag)
