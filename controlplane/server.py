@@ -70,7 +70,7 @@ class Plane:
         self._key = key
 
     async def start(self) -> None:
-        """Open the store, give the pipeline its memory back, listen.
+        """Open the store, listen, begin to give the pipeline its memory back.
 
         Raises:
             StoreUnavailable: the store cannot be used.
@@ -85,17 +85,25 @@ class Plane:
         self.responder = Responder(self.sensors, self.pipeline, self.store, settings.wire.command_timeout)
         self.intake = Intake(self.store, self.pipeline.apply, self._obey, self.responder.ended)
         self.store.writer.listeners.append(self.hub.published)
+        self.sensors.hold()
+        await self._listen()
+        self.restored = asyncio.create_task(self._restore(), name="restore")
+        """Fails when what is stored cannot be taken over; the plane must not go on then."""
+        self._resuming = asyncio.create_task(self._resume(), name="resume")
+
+    async def _restore(self) -> None:
+        """Give the pipeline its memory back, then let sensors in. Calls are answered meanwhile, from the store."""
         for stream, changes in await restore(self.store, self.pipeline):
             self.intake.store(self.store.number(stream.boot), stream, changes)
         # What lives now lives long: keep the collector away from it, and from running every 700 allocations.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        await self._listen()
-        self._resuming = asyncio.create_task(self._resume(), name="resume")
+        self.sensors.open()
 
     async def _resume(self) -> None:
         """Carry out what was under way when the plane ended, as soon as the hosts are back."""
+        await self.restored
         waiting = await asyncio.to_thread(self.store.entities.open_responses)
         by_host: dict[str, list[response_pb2.Response]] = {}
         for response in waiting:
@@ -174,8 +182,9 @@ class Plane:
         self.hub.close()
         await self.responder.stop()
         self.sensors.close_all()
-        self._resuming.cancel()
-        await asyncio.gather(self._resuming, return_exceptions=True)
+        for task in (self._resuming, self.restored):
+            task.cancel()
+        await asyncio.gather(self._resuming, self.restored, return_exceptions=True)
         await self._server.stop(self.settings.wire.stop_grace)
         await self.intake.stop()
         await self.store.close()
@@ -223,10 +232,17 @@ async def serve(plane: Plane) -> None:
         loop.add_signal_handler(number, stop.set)
     await plane.start()
     _log.info("plane ready", socket=str(plane.socket), version=VERSION, pid=os.getpid())
-    await stop.wait()
+    asked = asyncio.create_task(stop.wait())
+    await asyncio.wait({asked, plane.restored}, return_when=asyncio.FIRST_COMPLETED)
+    if plane.restored.done() and not plane.restored.exception():
+        await asked
     _log.info("plane stopping")
+    failed = plane.restored.done() and plane.restored.exception()
     await plane.stop()
+    asked.cancel()
     _log.info("plane stopped")
+    if failed:
+        raise failed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -254,6 +270,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except PlaneError as error:
         print(f"rubicon-plane: {error.message}; {error.hint}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(
+            f"rubicon-plane: the store is damaged: {error}; restore it from a backup, or move it away", file=sys.stderr
+        )
         return 1
     except (OSError, tokens.TokenError) as error:
         print(f"rubicon-plane: {error}; run it as root, or with 'sudo rubicon up'", file=sys.stderr)

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Protocol
 
 from controlplane import logs
+from controlplane.errors import StoreUnavailable
 from controlplane.model import Boot, HostKey, KnownAlert
 from controlplane.model.changes import Changes
 from controlplane.store.events import Query
@@ -42,7 +43,7 @@ async def restore(store: Store, pipeline: Restorable) -> list[tuple[HostKey, Cha
 
     Raises:
         StoreUnavailable: the store cannot be read.
-        ValueError: a segment or a state is damaged.
+        ValueError: what was seen is damaged.
     """
     begin = time.monotonic()
     for stored_boot in await asyncio.to_thread(store.entities.boots):
@@ -61,7 +62,15 @@ async def restore(store: Store, pipeline: Restorable) -> list[tuple[HostKey, Cha
     news: list[tuple[HostKey, Changes]] = []
     count = 0
     parts = store.events.read(Query(agents=agents, since_ns=max(0, since)), 0, store.writer.head)
-    while (part := await asyncio.to_thread(next, parts, None)) is not None:
+    while True:
+        try:
+            part = await asyncio.to_thread(next, parts, None)
+        except StoreUnavailable as error:
+            # A watch that begins anew is better than none.
+            _log.error("cannot restore further", error=str(error), agents=len(living), events=count)
+            break
+        if part is None:
+            break
         count += len(part)
         boot = store.boot(part[0].boot)
         stream = HostKey(boot.host, boot.boot_id, part[0].clock_offset_ns)

@@ -49,6 +49,16 @@ class Sensors:
         self._coverage: dict[str, coverage_pb2.Coverage] = {}
         self._arrived = asyncio.Event()
         self._stopping = False
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def hold(self) -> None:
+        """Let nobody in yet; streams and commands wait for `open`."""
+        self._open.clear()
+
+    def open(self) -> None:
+        """Let sensors in."""
+        self._open.set()
 
     async def add(self, sensor: Sensor) -> None:
         """Take a stream in.
@@ -59,6 +69,7 @@ class Sensors:
         Raises:
             SensorDuplicate: the old one lives on.
         """
+        await self._open.wait()
         host = sensor.boot.host
         old = self._live.get(host)
         if old is not None:
@@ -146,6 +157,9 @@ class Sensors:
             CommandTimeout: no answer within `timeout` seconds; it may still be carried out.
             InvalidArgument: that sensor does not know such commands.
         """
+        if not self._open.is_set():
+            await self._open.wait()
+            await self.wait_for(host, timeout)
         sensor = self._live.get(host)
         if sensor is None:
             raise SensorUnreachable(f"no sensor of host {host} is connected")

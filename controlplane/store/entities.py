@@ -111,26 +111,42 @@ class EntityReader:
 
     def processes(self, agent_id: str, *, all_: bool) -> list[process_pb2.Process]:
         """An agent's processes, oldest first."""
-        table = schema.processes
-        statement = select(table.c.body).where(table.c.agent_id == agent_id)
+        columns = schema.processes.c
+        wanted = [columns.agent_id == agent_id]
         if not all_:
-            statement = statement.where(table.c.ended_ns.is_(None))
-        return self._bodies(process_pb2.Process, statement.order_by(table.c.started_ns, table.c.start_time_ns))
+            wanted.append(columns.ended_ns.is_(None))
+        return self._processes(*wanted)
 
     def process(self, boot: int, pid: int, start_time_ns: int) -> process_pb2.Process | None:
         """One process."""
         columns = schema.processes.c
-        where = (columns.boot == boot, columns.pid == pid, columns.start_time_ns == start_time_ns)
-        found = self._bodies(process_pb2.Process, select(columns.body).where(*where))
+        found = self._processes(columns.boot == boot, columns.pid == pid, columns.start_time_ns == start_time_ns)
         return found[0] if found else None
 
     def processes_of_pid(self, pid: int) -> list[process_pb2.Process]:
         """All that ever had this pid, on every boot."""
         columns = schema.processes.c
-        boots = select(schema.boots.c.id)
-        return self._bodies(
-            process_pb2.Process, select(columns.body).where(columns.boot.in_(boots), columns.pid == pid)
+        return self._processes(columns.boot.in_(select(schema.boots.c.id)), columns.pid == pid)
+
+    def _processes(self, *wanted: ColumnElement[bool]) -> list[process_pb2.Process]:
+        processes, boots = schema.processes.c, schema.boots.c
+        statement = (
+            select(
+                boots.host, boots.boot_id, processes.pid, processes.start_time_ns, processes.agent_id, processes.body
+            )
+            .join_from(schema.processes, schema.boots, processes.boot == boots.id)
+            .where(*wanted)
+            .order_by(processes.started_ns, processes.start_time_ns)
         )
+        found = []
+        for row in self._all(statement):
+            process = process_pb2.Process.FromString(row.body)
+            process.agent_id = row.agent_id
+            identity = process.id
+            identity.host, identity.boot_id = row.host, row.boot_id
+            identity.pid, identity.start_time_ns = row.pid, row.start_time_ns
+            found.append(process)
+        return found
 
     def flows(self, agent_id: str, *, open_only: bool = False) -> list[flow_pb2.Flow]:
         """An agent's flows, oldest first."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
+from controlplane.errors import StoreUnavailable
 from controlplane.store.engine import unavailable
 from controlplane.store.schema import processes, segment_agents, segments
 from controlplane.store.segments import decode, decompress, kinds_mask
@@ -47,8 +48,7 @@ class EventReader:
         """Matching events of positions start ≤ p < end, in order, a list for each part of a segment that has any.
 
         Raises:
-            StoreUnavailable: the database cannot be read.
-            ValueError: a segment is damaged.
+            StoreUnavailable: the database cannot be read, or a segment is damaged.
         """
         at = start
         while at < end:
@@ -64,7 +64,14 @@ class EventReader:
                 if segment is None:
                     continue
                 first, data = segment
-                for offset, part in decode(decompress(data), skip=max(0, at - first)):
+                try:
+                    plain = decompress(data)
+                except ValueError as error:
+                    raise StoreUnavailable(
+                        f"the events from position {first} on cannot be read: {error}",
+                        "restore the plane's store from a backup; later events can be read with 'since'",
+                    ) from error
+                for offset, part in decode(plain, skip=max(0, at - first)):
                     position = first + offset
                     if position >= end:
                         return
