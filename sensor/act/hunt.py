@@ -58,8 +58,7 @@ class Hunt:
         open_tasks = [task for task in tasks if key(task) not in self._shielded]
         members = []
         for task in self._family(open_tasks) if self._target else self._everybody(open_tasks):
-            if task.agent == self.agent.number or task.state[:1] not in "ZX":
-                # a zombie leader with a tag has living threads
+            if task.state not in "ZX":
                 members.append(task)
                 self.seen.add(key(task))
         return members

@@ -230,10 +230,8 @@ class _Use:
 
 
 def _why(task: Task) -> str:
-    if task.state.startswith("D"):
+    if task.state == "D":
         return "condemned, not yet dead (D state: it waits in the kernel and dies when that ends)"
-    if task.state.startswith(("Z", "X")):
-        return "condemned, dying: its other threads are still ending"
     return f"condemned, not yet dead (state {task.state})"
 
 

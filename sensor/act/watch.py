@@ -85,7 +85,7 @@ class Watch:
             states = dict(self._kernel.agents.items())
             by_agent: dict[int, list[Task]] = defaultdict(list)
             for task in tasks:
-                if task.agent:
+                if task.agent and task.state not in "ZX":
                     by_agent[task.agent].append(task)
             follow = False
             for agent in self._registry:

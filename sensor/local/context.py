@@ -13,10 +13,12 @@ from rubicon.v1.instance import Instance
 from sensor.act.enrol import Enroller
 from sensor.act.kill import Killer
 from sensor.act.watch import Watch
-from sensor.errors import InvalidArgument
+from sensor.errors import InvalidArgument, ProcessNotFound
 from sensor.settings import Settings
 
 T = TypeVar("T")
+PID_MAX = 1 << 22
+"""PID_MAX_LIMIT of a 64-bit kernel (include/linux/threads.h)."""
 Request = Mapping[str, Any]
 Reply = dict[str, Any]
 
@@ -68,6 +70,19 @@ def number(value: object, name: str, default: int | None = None) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**64:
         raise InvalidArgument(f"{name}: give a number")
     return value
+
+
+def pid_of(request: Request) -> int:
+    """The field `pid`.
+
+    Raises:
+        InvalidArgument: it is no number.
+        ProcessNotFound: no kernel gives such a pid.
+    """
+    pid = number(request.get("pid"), "pid")
+    if not 0 < pid <= PID_MAX:
+        raise ProcessNotFound(f"process {pid} does not exist")
+    return pid
 
 
 def flag(request: Request, name: str) -> bool:

@@ -9,7 +9,7 @@ from sensor.act.kill import Order
 from sensor.act.processes import Key
 from sensor.act.registry import Living
 from sensor.errors import InvalidArgument, ProcessNotFound
-from sensor.local.context import Context, Reply, Request, flag, number, text
+from sensor.local.context import Context, Reply, Request, flag, number, pid_of, text
 from sensor.local.peer import Peer
 
 
@@ -36,7 +36,7 @@ async def kill(context: Context, peer: Peer, request: Request) -> Reply:
 
 
 def _owned(context: Context, target: Request) -> tuple[Living, Key]:
-    pid = number(target.get("pid"), "pid")
+    pid = pid_of(target)
     start_time = number(target.get("start_time"), "start_time", 0)
     tag = context.enroller.kernel.tags.get(pid)
     agent = context.enroller.registry.by_number(tag.agent) if tag else None

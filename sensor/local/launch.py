@@ -6,13 +6,13 @@ import os
 
 from sensor.act.enrol import Facts
 from sensor.errors import InvalidArgument, PermissionRefused, ProcessNotFound
-from sensor.local.context import Context, Reply, Request, number, text
+from sensor.local.context import Context, Reply, Request, number, pid_of, text
 from sensor.local.peer import Peer
 
 
 async def launch(context: Context, peer: Peer, request: Request) -> Reply:
     """{pid, start_time?, name?, labels?, on_alert?, command?, uid?} → {agent_id, name, cgroup_path, start_time}."""
-    pid = number(request.get("pid"), "pid")
+    pid = pid_of(request)
     command = request.get("command", [])
     if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
         raise InvalidArgument("command: give a list of text")

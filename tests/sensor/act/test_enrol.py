@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
-from sensor.kernel.abi import TagFlag
 
 from sensor.act.cgroup import Cgroup, of_process
 from sensor.act.enrol import Facts
@@ -22,7 +21,8 @@ from sensor.errors import (
     ProcessNotFound,
     TargetProtected,
 )
-from tests.sensor.act.stage import Stage, capped, gone, until
+from sensor.kernel.abi import TagFlag
+from tests.sensor.act.stage import Stage, capped, until
 
 pytestmark = pytest.mark.root
 
@@ -136,9 +136,12 @@ def test_a_tree_that_forks_all_the_time_is_enrolled_whole(stage: Stage, program:
         agent = stage.enroller.enrol_process(child.pid, Facts())
         cgroup = stage.enroller.cgroup(agent)
         assert cgroup
+        # frozen, so that nobody is half born or half dead while we look
+        assert cgroup.freeze()
+        until(lambda: "frozen 1" in (cgroup.folder / "cgroup.events").read_text())
         inside = {int(pid) for pid in (group / "cgroup.procs").read_text().split()}
-        strays = [task.pid for task in stage.kernel.tasks() if task.pid in inside and task.agent != agent.number]
-        assert [pid for pid in strays if stage.kernel.tags.get(pid) is None and not gone(pid)] == []
+        assert inside
+        assert inside == set(stage.members(agent)) == cgroup.processes()
         stage.killer.kill_agent(agent, Order())
         until(lambda: not (group / "cgroup.procs").read_text())
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
-from sensor.kernel.abi import AgentFlag
 
 from sensor.act.cgroup import Cgroup
 from sensor.errors import AgentNotFound, InvalidArgument
+from sensor.kernel.abi import AgentFlag
 from tests.sensor.act.stage import Stage, until
 
 pytestmark = pytest.mark.root
@@ -70,7 +70,6 @@ def test_finish_refuses_the_living_and_detach_lets_them_go(stage: Stage) -> None
 def test_a_restarted_sensor_adopts_its_agents(stage: Stage) -> None:
     agent, child = stage.launch("sleep", "60", name="kept")
     gone, short = stage.launch("sleep", "60", name="gone")
-    stage.kernel.close()
     short.kill()
     short.wait()
     stage.events.clear()
@@ -91,7 +90,8 @@ def test_without_its_registry_a_sensor_still_keeps_who_is_tagged(stage: Stage) -
 
 
 def test_an_open_kill_is_asked_for_again_after_a_restart(stage: Stage) -> None:
-    agent, _ = stage.launch("sleep", "60")
+    agent, child = stage.launch("sleep", "60")
+    until(lambda: stage.kernel.task(child.pid).comm == "sleep")  # type: ignore[union-attr]
     stage.kernel.agents.set_flags(agent.number, on=int(AgentFlag.CONDEMNED))
     stage.restart()
     assert stage.condemned == [agent.id]
