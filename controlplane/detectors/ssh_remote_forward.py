@@ -103,6 +103,7 @@ def detect(event: event_pb2.Event, agent: AgentView, memory: Memory) -> Iterator
             relays.accepted(process, event.time_ns)
         else:
             conversations.connect(event.establish.flow)
+            relays.established(event.establish.flow.cookie)
     elif kind == "close":
         cookie = event.close.flow.cookie
         conversations.close(cookie)

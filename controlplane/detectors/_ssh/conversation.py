@@ -38,9 +38,9 @@ class Conversation:
     inbound: Side
     shape: Shape = field(default_factory=Shape)
     received: deque[Seen] = field(default_factory=lambda: deque(maxlen=16))
-    sent: deque[Seen] = field(default_factory=lambda: deque(maxlen=16))
     first_answer: Seen | None = None
-    """The first packet that was sent after the newest long one received."""
+    """The first packet that was sent after the newest one received. SSH_MSG_IGNORE, which asyncssh sends before
+    everything, is none."""
 
     @property
     def banner(self) -> str:
@@ -153,8 +153,8 @@ def holder(conversation: Conversation, agent: AgentView) -> ProcessKey:
 def _take(conversation: Conversation, time_ns: int, outbound: bool, length: int) -> str:
     seen = Seen(time_ns, length)
     if outbound:
-        conversation.sent.append(seen)
-        conversation.first_answer = conversation.first_answer or seen
+        if length not in conversation.shape.noise:
+            conversation.first_answer = conversation.first_answer or seen
     else:
         conversation.received.append(seen)
         conversation.first_answer = None

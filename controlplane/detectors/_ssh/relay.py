@@ -24,8 +24,8 @@ _OPEN_AT_LEAST = 60
 _SOON_NS = 250_000_000
 _MANY = 256
 _DATA_HEADER = 9
-_CHANNEL_PACKETS = (32768, 16384)
-"""Most bytes of one channel packet: OpenSSH and PuTTY, dropbear."""
+_CHANNEL_PACKETS = (32768, 32704, 16384)
+"""Most bytes of one channel packet: OpenSSH, PuTTY and asyncssh; paramiko; dropbear."""
 X11 = range(6000, 6064)
 
 
@@ -36,6 +36,7 @@ class Local:
     conversation: Conversation
     asked: Seen
     connect: event_pb2.Event
+    established: bool = False
     confirmed: bool = False
     came_out: bool = False
     """A packet that came in over SSH went out here, in exactly its size."""
@@ -89,23 +90,26 @@ class Relays:
         while len(self._locals) > _MANY:
             self._locals.popitem(last=False)
 
+    def established(self, cookie: int) -> None:
+        """A connection that the agent opened stands."""
+        local = self._locals.get(cookie)
+        if local is not None:
+            local.established = True
+
     def packet(self, event: event_pb2.Event, conversation: Conversation | None) -> Iterator[Local]:
         """One packet of any flow; yields the connections of which it proves more than was known."""
         packet = event.packet
         seen = Seen(event.time_ns, packet.length)
-        if conversation is not None:
-            touched = (
-                [local for local in self._locals.values() if local.conversation is conversation]
-                if packet.outbound
-                else []
-            )
+        touched: list[Local] = []
+        if conversation is not None and packet.outbound:
+            touched = [local for local in self._locals.values() if local.conversation is conversation]
             for local in touched:
                 self._over_ssh(local, seen)
-        else:
-            found = self._locals.get(packet.flow.cookie)
-            touched = [found] if found is not None else []
-            for local in touched:
-                self._here(local, seen, packet.outbound)
+        # a near end may speak SSH as well: then both are true of this packet
+        near = self._locals.get(packet.flow.cookie)
+        if near is not None:
+            self._here(near, seen, packet.outbound)
+            touched.append(near)
         for local in touched:
             if local.proof > local.told:
                 local.told = local.proof
@@ -123,9 +127,10 @@ class Relays:
         least = conversation.shape.least
         if (
             least
+            and local.established
             and not local.sent
             and seen.length == least + CONFIRMATION_ABOVE_LEAST
-            and seen is conversation_answer(conversation, seen)
+            and seen == conversation.first_answer
             and seen.time_ns - local.connect.time_ns <= _SOON_NS
         ):
             local.confirmed = True
@@ -146,12 +151,6 @@ class Relays:
             for got in local.conversation.received
         ):
             local.came_out = True
-
-
-def conversation_answer(conversation: Conversation, seen: Seen) -> Seen | None:
-    """The packet itself when it is the first that was sent after the newest one received; None otherwise."""
-    answer = conversation.first_answer
-    return seen if answer is not None and answer == seen else None
 
 
 def _carries(conversation: Conversation, wire: int, data: int) -> bool:

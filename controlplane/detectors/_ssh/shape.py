@@ -19,6 +19,7 @@ from controlplane.detectors._ssh.wire import LEAST_SIZES, Mode, modes_of
 
 ACCEPT_ABOVE_LEAST = 16
 FORWARD = (27, 27 + 16)
+IGNORE = 5
 SESSION = 24
 NO_MORE_SESSIONS = 34
 _TOGETHER_NS = 100_000_000
@@ -41,6 +42,12 @@ class Shape:
         self.success_ns = 0
         self.modes: tuple[Mode, ...] = ()
         self.decided = False
+
+    @property
+    def noise(self) -> frozenset[int]:
+        """Sizes of an empty SSH_MSG_IGNORE (RFC 4253 11.2), which may stand before any packet; empty while m is not
+        known."""
+        return frozenset(mode.size(IGNORE) for mode in self.modes)
 
     def packet(self, time_ns: int, outbound: bool, length: int) -> str:
         """Takes one packet (kernel time, direction, payload bytes); the pattern in words when this one completes it,
@@ -66,6 +73,8 @@ class Shape:
             self.decided = True
 
     def _outbound(self, time_ns: int, length: int) -> str:
+        if length in self.noise:
+            return ""
         modes = [mode for mode in self.modes if mode.fits(length, *FORWARD)]
         if not self._leading:
             self._first_ns = time_ns

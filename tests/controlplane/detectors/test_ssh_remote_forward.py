@@ -135,6 +135,21 @@ def test_a_program_that_reports_what_it_reads_is_silent(story: Story) -> None:
     assert story.alerts() == []
 
 
+def test_a_fleet_of_connections_is_silent(story: Story) -> None:
+    """One program works on host A and opens connections to others; its next session on A has a confirmation's size."""
+    client = story.run(200, "python3", "fleet.py")
+    flow = story.ssh(client, banner=b"SSH-2.0-AsyncSSH_2.18\r\n")
+    for cookie in range(10, 20):
+        story.packet(client, flow, 436, outbound=False)
+        other = tcp(cookie, "198.51.100.7", 22)
+        story.tell(story.kernel.flow(client, "connect", other))
+        story.packets(client, flow, 44)
+        story.tell(story.kernel.flow(client, "establish", other))
+        story.send(client, other, b"SSH-2.0-AsyncSSH_2.18\r\n")
+        story.packets(client, flow, -44)
+    assert story.alerts() == []
+
+
 def test_accepted_connections_are_not_the_far_sides_wish(story: Story) -> None:
     client = story.run(200, "python3", "proxy.py")
     flow = story.ssh(client)
