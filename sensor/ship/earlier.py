@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -18,6 +19,10 @@ from sensor.ship.backoff import Backoff
 from sensor.ship.spool import Spool
 from sensor.ship.uplink import Uplink
 
+EARLIER_BYTES = 256 << 20
+"""Bytes that all earlier boots together may keep on disk: reboots without a plane must not fill it."""
+TRIMMED_BYTES = 1 << 20
+"""What is left of a boot that was trimmed: its newest batches, and the exact loss."""
 _log = structlog.get_logger(part="uplink")
 
 
@@ -41,6 +46,7 @@ async def ship_earlier_boots(
         stamp: as for Spool.
         backoff: between attempts.
     """
+    _trim(spool.earlier_boots(), stamp)
     for boot_id, folder in spool.earlier_boots():
 
         def named(boot_id: str = boot_id) -> sensor_service_pb2.Hello:
@@ -69,6 +75,28 @@ async def ship_earlier_boots(
                 path=str(folder),
                 action="kept; it is tried again when the sensor starts",
             )
+
+
+def _trim(boots: list[tuple[str, Path]], stamp: Callable[[event_pb2.Event], None]) -> None:
+    """Drop from the oldest boots until all of them stay below the limit; each keeps the report of what it lost."""
+    sizes = {boot_id: sum(path.stat().st_size for path in folder.glob("*.segment")) for boot_id, folder in boots}
+    total = sum(sizes.values())
+    for boot_id, folder in boots:
+        if total <= EARLIER_BYTES:
+            return
+        try:
+            left = Spool(folder, stamp, cap_bytes=TRIMMED_BYTES, boot_id=boot_id)
+        except SpoolError as error:
+            _log.error("earlier_boot_unreadable", boot_id=boot_id, error=str(error))
+            continue
+        try:
+            # Room is made when something is appended; a batch without events says nothing.
+            left.append(sensor_service_pb2.Batch())
+            total -= max(0, sizes[boot_id] - left.status().bytes)
+        except SpoolError as error:
+            _log.error("earlier_boot_untrimmed", boot_id=boot_id, error=str(error))
+        finally:
+            left.close()
 
 
 async def _refuse(command: sensor_service_pb2.Command) -> sensor_service_pb2.CommandResult:

@@ -92,7 +92,12 @@ def _write_mark(path: Path, boot_id: str) -> None:
 
 
 def earlier_boots(directory: Path) -> list[tuple[str, Path]]:
-    """(boot id, folder) of every earlier boot that left batches, oldest folder first."""
+    """(boot id, folder) of every earlier boot that left batches, in the order of the boots (sequences begin at a
+    clock)."""
+
+    def first(path: Path) -> str:
+        return min((segment.name for segment in path.glob("*.segment")), default="")
+
     found = [path for path in directory.glob(f"{_PREFIX}*") if path.is_dir()]
-    found.sort(key=lambda path: path.stat().st_mtime)
+    found.sort(key=first)
     return [(path.name.removeprefix(_PREFIX), path) for path in found]

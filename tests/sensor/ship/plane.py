@@ -96,6 +96,8 @@ class Plane(sensor_service_pb2_grpc.SensorServiceServicer):
         """Note what came; the answers to it."""
         kind = request.WhichOneof("kind")
         if kind == "hello":
+            if self.hellos and self.hellos[-1].boot_id != request.hello.boot_id:
+                self.acknowledged = 0  # counted per boot
             self.hellos.append(request.hello)
         elif kind == "batch":
             self.batches.append(request.batch)

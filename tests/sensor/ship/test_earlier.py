@@ -6,8 +6,10 @@ import asyncio
 from pathlib import Path
 
 import grpc
+import pytest
 
 from rubicon.v1 import sensor_service_pb2
+from sensor.ship import earlier
 from sensor.ship.backoff import Backoff
 from sensor.ship.earlier import ship_earlier_boots
 from sensor.ship.spool import Spool
@@ -65,5 +67,30 @@ async def test_a_boot_that_is_refused_for_good_stays_on_disk_and_holds_up_nobody
     task = asyncio.create_task(ship(spool, address))
     await task
     assert len(spool.earlier_boots()) == 2
+    spool.close()
+    await plane.stop()
+
+
+async def test_boots_without_a_plane_cannot_fill_the_disk_and_say_what_they_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(earlier, "EARLIER_BYTES", 170_000)
+    monkeypatch.setattr(earlier, "TRIMMED_BYTES", 20_000)
+    folder = tmp_path / "spool"
+    for boot in range(4):
+        spool = Spool(folder, stamp, segment_bytes=8192, boot_id=f"boot-{boot}")
+        for number in range(100):
+            spool.append(batch(boot * 100 + number, padding=900))
+        spool.close()
+    spool = Spool(folder, stamp, boot_id="boot-now")
+    assert sum(path.stat().st_size for path in folder.glob("boot-*/*.segment")) > 300_000
+    plane = Plane()
+    await plane.start(f"unix:{tmp_path}/plane.sock")
+    await ship(spool, f"unix:{tmp_path}/plane.sock")
+    told = sum(e.loss.count for b in plane.batches for e in b.events if e.HasField("loss"))
+    got = [n for b in plane.batches for e in b.events if (n := e.record.sequence) and e.HasField("payload")]
+    assert told > 100
+    assert told + len(got) == 400
+    assert sorted(got)[-100:] == list(range(300, 400))  # the newest boot is whole
     spool.close()
     await plane.stop()

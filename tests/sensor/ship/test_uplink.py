@@ -283,7 +283,7 @@ async def test_a_typed_refusal_says_what_to_do_and_is_tried_again(
             await until(lambda: stage.spool.status().batches == 0)
     (down,) = [log for log in logs if log["event"] == "uplink_down" and log["reason"] == reason]
     assert hint in down["action"]
-    assert (waits[0] >= 1) == bool(hint)
+    assert (max(waits) >= 1) == bool(hint)
 
 
 async def test_a_batch_that_the_plane_will_not_take_is_set_aside_and_told(
