@@ -25,7 +25,6 @@ import structlog
 from google.protobuf.json_format import MessageToDict
 
 from rubicon.v1 import coverage_pb2, event_pb2, sensor_service_pb2, tokens
-from rubicon.v1.ids import agent_number
 from rubicon.v1.instance import Instance
 from sensor import logs
 from sensor.act.command import CAPABILITIES, Commands
@@ -41,10 +40,11 @@ from sensor.collect.identity import SensorRecords
 from sensor.collect.snapshot import snapshot
 from sensor.collect.ssh_config import SshConfigReader
 from sensor.errors import SensorError
-from sensor.kernel.abi import EventKind
+from sensor.kernel.abi import AgentFlag, EventKind
 from sensor.kernel.loader import Kernel
-from sensor.local import host
+from sensor.local import host, priority
 from sensor.local.context import Context
+from sensor.local.loop import LoopThread
 from sensor.local.server import LocalServer
 from sensor.settings import Settings
 from sensor.ship.earlier import ship_earlier_boots
@@ -128,6 +128,7 @@ class _Sensor:
             )
         )
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._ending: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -138,6 +139,8 @@ class _Sensor:
         self._loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
+        self._loop.add_signal_handler(priority.RUNAWAY, self._ran_away)
+        priority.before_others()
         # A kill's thread makes many short system calls; with the default of 5 ms each could wait that long for a busy
         # decoder to give the interpreter back.
         sys.setswitchinterval(0.0005)
@@ -145,27 +148,32 @@ class _Sensor:
         reader = SshConfigReader(self._emit)
         self._collector.subscribe(reader.on_event, ssh_config.KINDS)
         await self._loop.run_in_executor(self._sweeper, self._watch.adopt)
-        await self._local.start(host.group())
+        talk = LoopThread("talk")
+        await asyncio.wrap_future(talk.submit(self._local.start(host.group())))
         log.info("sensor ready", pid=os.getpid(), adopted=self._kernel.adopted, agents=len(self._registry))
         host.notify("READY=1")
         collecting = asyncio.create_task(self._collector.run())
-        others = [asyncio.create_task(part) for part in (self._ship(), self._sweep(), self._stop.wait())]
+        shipping = asyncio.wrap_future(talk.submit(self._ship()))
+        others: list[asyncio.Future[Any]] = [asyncio.create_task(self._sweep()), asyncio.create_task(self._stop.wait())]
+        parts = [collecting, shipping, *others]
         try:
-            done, _ = await asyncio.wait([collecting, *others], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for part in done:
                 part.result()
         finally:
             host.notify("STOPPING=1")
             log.info("sensor stops; what is pinned stays in force", agents=len(self._registry))
-            await self._local.stop()
+            await asyncio.wrap_future(talk.submit(self._local.stop()))
             await reader.close()
             self._collector.stop()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2):
                     await asyncio.gather(collecting, return_exceptions=True)
-            for part in others:
+            for part in parts:
                 part.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
+            await asyncio.gather(*parts, return_exceptions=True)
+            talk.stop()
+            self._killer.close()
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._sweeper.shutdown(wait=True, cancel_futures=True)
             self._spool.close()
@@ -176,13 +184,23 @@ class _Sensor:
         if event.HasField("enrol") and self._loop:
             self._loop.call_soon_threadsafe(self._look.set)
 
-    def _saw_end(self, event: event_pb2.Event) -> None:
-        """An exit or a move between cgroups: look at once when it may have been an agent's last, or a leaver."""
-        if event.HasField("exit"):
-            state = self._kernel.agents.get(agent_number(event.agent_id)) if event.agent_id else None
-            if state and state.tasks:
-                return
-        self._look.set()
+    def _ran_away(self) -> None:
+        """A thread ran for a second without blocking: a defect, or a machine that stood still. Let others run first."""
+        assert self._loop
+        log.error("a thread of the sensor does not pause; ordinary scheduling for a while")
+        priority.like_others()
+        self._loop.call_later(10, priority.before_others)
+
+    def _saw_end(self, _: event_pb2.Event) -> None:
+        """An exit or a move: look soon, in case it was an agent's last or a leaver; a burst is one look."""
+        if self._loop and not self._ending:
+            self._ending = self._loop.call_later(0.02, self._look_at_ends)
+
+    def _look_at_ends(self) -> None:
+        self._ending = None
+        # the hooks' own counter and flags spare the look when there is nothing to see
+        if any(not state.tasks or state.flags & AgentFlag.LEAVERS for _, state in self._kernel.agents.items()):
+            self._look.set()
 
     async def _sweep(self) -> None:
         assert self._loop
@@ -195,7 +213,7 @@ class _Sensor:
                 await self._loop.run_in_executor(self._sweeper, self._watch.sweep)
             except (SensorError, OSError) as error:
                 log.error("looking after agents failed", error=str(error))
-            await asyncio.sleep(0.02)  # a burst of exits is one look
+            await asyncio.sleep(0.05)  # a burst of exits is one look
 
     def _kill_again(self, agent: Living) -> None:
         """Begin, or begin again, a kill that the kernel or an earlier sensor has condemned an agent to."""
@@ -221,20 +239,20 @@ class _Sensor:
 
     async def _command(self, command: sensor_service_pb2.Command) -> sensor_service_pb2.CommandResult:
         assert self._loop
-        result = await self._loop.run_in_executor(self._threads, self._commands.handle, command)
-        self._look.set()
+        handle = functools.partial(self._commands.handle, command)
+        result = await asyncio.get_running_loop().run_in_executor(self._threads, handle)
+        self._loop.call_soon_threadsafe(self._look.set)
         return result
 
     async def _welcomed(self, _: sensor_service_pb2.Welcome) -> None:
         """A plane that is new, or another than before, learns who lives here."""
-        assert self._loop
 
         def tell() -> None:
             for agent in self._registry:
                 self._enroller.announce(agent)
                 self._enroller.describe(agent)
 
-        await self._loop.run_in_executor(self._threads, tell)
+        await asyncio.get_running_loop().run_in_executor(self._threads, tell)
 
     async def _ship(self) -> None:
         """What an earlier boot left goes first, under its own boot's name; then this boot's stream, for ever."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from rubicon.v1 import process_pb2, response_pb2
 from rubicon.v1.ids import new_id
+from sensor.act.condemn import Condemner
 from sensor.act.hunt import Hunt
 from sensor.act.processes import Key, Task
 from sensor.act.protect import protected, shielded
@@ -59,6 +60,7 @@ class Killer:
         self._host = host
         self._boot_id = boot_id
         self._lock = threading.Lock()
+        self._condemner = Condemner(self._kernel.condemning)
         self._active: dict[int, int] = {}
         """Agents being killed, with the number of kills."""
 
@@ -74,8 +76,8 @@ class Killer:
         hunt = self._hunt(agent, order)
         self._refuse_protected(hunt, order)
         self._enroller.registry.change(agent.id, condemned=True, response_id=order.response_id, reason=order.reason)
+        self._kernel.agents.set_flags(agent.number, on=int(AgentFlag.CONDEMNED))
         with self._condemning(agent):
-            self._kernel.agents.set_flags(agent.number, on=int(AgentFlag.CONDEMNED))
             response.steps.append("condemned")
             tasks = hunt.look()
             if hunt.kill_cgroup(tasks):
@@ -117,6 +119,10 @@ class Killer:
         """A kill of this agent (or in it) is under way."""
         with self._lock:
             return number in self._active
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Wait (seconds) until the clone tracepoints are as they should be, so that the kernel side can be closed."""
+        self._condemner.settle(timeout)
 
     def _until_empty(self, hunt: Hunt) -> list[Task]:
         """Signal and look until nobody is left or patience ends; who is left."""
@@ -200,7 +206,7 @@ class Killer:
         with self._lock:
             self._active[number] = self._active.get(number, 0) + 1
             if condemn:
-                self._kernel.condemning(True)
+                self._condemner.want(True)
 
     def leave(self, number: int, *, condemn: bool) -> None:
         """Count it out; the tracepoints go when no condemned agent has a living task."""
@@ -209,7 +215,7 @@ class Killer:
             if not self._active[number]:
                 del self._active[number]
             if condemn and not self._active and not self._condemned_live():
-                self._kernel.condemning(False)
+                self._condemner.want(False)
 
     def _condemned_live(self) -> bool:
         condemned = {number for number, state in self._kernel.agents.items() if state.flags & AgentFlag.CONDEMNED}

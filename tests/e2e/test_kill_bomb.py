@@ -60,7 +60,7 @@ def test_a_64_way_fork_bomb_is_gone_after_one_kill(running: Sensor, bomb: str) -
             slowest = max(slowest, int(response["elapsed_ns"]) / 1e9)
             assert not Path(f"/proc/{child.pid}").exists()
             until(lambda: (group / "cgroup.procs").read_text() == "")
-    assert slowest < 2
+    assert slowest < 1  # 0.03 to 0.16 s on two idle cores
     until(lambda: running.registered() == [])
 
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sensor.kernel.loader import Kernel
 
 from rubicon.v1 import event_pb2, sensor_service_pb2
 from sensor.act.cgroup import Cgroup
 from sensor.kernel.abi import AgentFlag
+from sensor.kernel.loader import Kernel
 from sensor.kernel.settings import KernelSettings
 from sensor.ship.spool import Spool
 from tests.e2e.sensor import BIN, Sensor, sensor, until
@@ -84,6 +84,7 @@ def test_it_tells_systemd_when_it_is_ready(made: Sensor, tmp_path: Path) -> None
 def test_a_signal_ends_it_in_order_and_agents_live_on(made: Sensor, number: signal.Signals) -> None:
     made.start()
     agent, child = made.launch("sleep", "60", name="kept")
+    until(lambda: Path(f"/proc/{child.pid}/comm").read_text() == "sleep\n")
     assert made.end(number) == 0
     assert not made.instance.sensor_socket.exists()
     assert child.poll() is None

@@ -134,7 +134,8 @@ def test_a_process_dies_with_its_descendants_and_nobody_else(stage: Stage) -> No
     )
     assert child.stdout
     target = int(child.stdout.readline())
-    until(lambda: sorted(stage.kernel.task(pid).comm for pid in stage.members(agent)) == ["sh"] * 3 + ["sleep"] * 3)  # type: ignore[union-attr]
+    shape = ["sh"] * 3 + ["sleep"] * 3
+    until(lambda: sorted(task.comm for task in stage.kernel.tasks() if task.agent == agent.number) == shape)
     orphan = next(pid for pid in stage.members(agent) if _argv(pid) == [b"sleep", b"61"])
     response = stage.killer.kill_process(agent, stage.key(target), Order(descendants=[stage.key(orphan)]))
     assert response.state == VERIFIED
