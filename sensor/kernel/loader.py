@@ -1,0 +1,243 @@
+"""The door to the kernel: what is loaded, attached and pinned for one instance, and the maps and iterators to talk to it.
+
+Opening loads every object anew, which also asks the kernel what it can, and adopts each pinned link that runs the same
+program on the same maps; one that runs another is replaced without a gap. There is never a second set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+from rubicon.v1.instance import Instance
+from sensor.kernel import abi, bpf, host
+from sensor.kernel.attach import Links
+from sensor.kernel.coverage import Fact, facts_of
+from sensor.kernel.errors import KernelAbiMismatch, KernelError, NothingLoads
+from sensor.kernel.maps import Agents, AgentState, Cgroups, Config, Control, Losses, Tag, Tags, opened
+from sensor.kernel.objects import Loaded, Loader
+from sensor.kernel.pins import Pins
+from sensor.kernel.programs import OBJECTS, AttachType, How, Object, Program, When
+from sensor.kernel.ring import Ring
+from sensor.kernel.settings import KernelSettings
+from sensor.kernel.tasks import Task, Tasks
+
+__all__ = ["AgentState", "Fact", "Kernel", "KernelAbiMismatch", "KernelError", "KernelSettings", "Tag", "Task"]
+
+_TAG_ENTRY_BYTES = 96
+_WATCH = "watch-"
+
+
+class Kernel:
+    """One instance's kernel side, open. Thread-safe as far as bpf(2) is: each call is one or a few system calls."""
+
+    def __init__(self, pins: Pins, links: Links, loaded: Loaded, maps: dict[str, bpf.Map]) -> None:
+        """Use `Kernel.open`."""
+        self._pins = pins
+        self._links = links
+        self._loaded = loaded
+        self._maps = maps
+        self._tasks = Tasks(loaded.programs["tasks"])
+        control = Control(loaded.programs["control"])
+        self.tags = Tags(maps["tags"], control)
+        self.agents = Agents(maps["agents"], control)
+        self.cgroups = Cgroups(maps["cgroups"])
+        self.losses = Losses(maps["losses"])
+        self.ring = Ring(os.dup(maps["ring"].fd), maps["ring"].max_entries)
+        self.epoch = 0
+        """When the maps were made: CLOCK_BOOTTIME nanoseconds."""
+        self.adopted = False
+        """Links of an earlier sensor were found in force."""
+        self.coverage: list[Fact] = []
+        """What each hook came to, in the table's order."""
+
+    @classmethod
+    def open(cls, instance: Instance, settings: KernelSettings) -> Kernel:
+        """Load and attach what is not in force yet.
+
+        Raises:
+            KernelError: this host, as it is set up, cannot; the subclasses of sensor.kernel.errors say why.
+        """
+        host.check()
+        root = host.cgroup_root()
+        pins = Pins(host.ensure_bpffs(instance) / instance.name)
+        pins.prepare(abi.DIGEST)
+        loader = Loader(pins, {"ring": settings.ring_bytes, "tags": _tag_entries(settings)})
+        links = Links(pins, root)
+        maps: dict[str, bpf.Map] = {}
+        try:
+            _load(loader)
+            maps = opened(loader.loaded.maps)
+            kernel = cls(pins, links, loader.loaded, maps)
+            kernel._configure(settings)
+            kernel._attach()
+        except BaseException:
+            for each in maps.values():
+                each.close()
+            loader.loaded.close()
+            links.close()
+            raise
+        return kernel
+
+    def tasks(self) -> list[Task]:
+        """Every thread group of the host, by pid."""
+        return self._tasks.all()
+
+    def task(self, pid: int) -> Task | None:
+        """One thread group; None when there is none of this pid."""
+        return self._tasks.get(pid)
+
+    def watch_cgroup(self, cgroup: int | str | Path, agent: int) -> None:
+        """Put the per-packet programs on an agent's own cgroup (a descriptor or path); they stay until `unwatch_cgroup`.
+
+        Where this kernel refused those programs nothing happens: coverage says so.
+
+        Raises:
+            OSError: no such cgroup.
+        """
+        for program, fd in self._programs(When.WATCHING):
+            self._links.watch(program, fd, f"{_WATCH}{agent:012x}-{program.name}", cgroup)
+
+    def unwatch_cgroup(self, agent: int) -> None:
+        """Take the per-packet programs off an agent's cgroup."""
+        for entry in OBJECTS:
+            for program in entry.programs:
+                if program.when is When.WATCHING:
+                    self._links.drop(f"{_WATCH}{agent:012x}-{program.name}")
+
+    def follow_leavers(self, on: bool) -> None:
+        """Have the per-packet programs on the hierarchy's root, or not; a call that changes nothing does nothing."""
+        self._switch(When.LEAVERS, on)
+
+    def condemning(self, on: bool) -> None:
+        """Have whatever belongs to a condemned agent killed at its next clone or fork, or not."""
+        self._switch(When.CONDEMNING, on)
+
+    def tag_sockets(self, agent: int) -> int:
+        """Give the sockets that tagged processes hold already an owner; how many got one.
+
+        All agents' processes are looked at in one run: `agent` only says on whose behalf. 0 where this kernel refuses it.
+        """
+        program = self._loaded.programs.get("tag_sockets")
+        return len(bpf.iterate(program, AttachType.TRACE_ITER)) // 8 if program else 0
+
+    def close(self) -> None:
+        """Let go; what is pinned stays in force."""
+        self.ring.close()
+        for each in self._maps.values():
+            each.close()
+        self._links.close()
+        self._loaded.close()
+
+    @classmethod
+    def unload(cls, instance: Instance) -> None:
+        """Detach and unpin everything of an instance, and unmount what it mounted. Nothing happens where nothing is.
+
+        Raises:
+            OSError: the pins cannot be removed (not root).
+        """
+        found = host.bpffs()
+        if found:
+            Pins(found / instance.name).remove()
+        host.release_bpffs(instance)
+
+    def _programs(self, when: When) -> list[tuple[Program, int]]:
+        return [
+            (program, self._loaded.programs[program.name])
+            for entry in OBJECTS
+            if entry.name in self._loaded.objects
+            for program in entry.programs
+            if program.when is when
+        ]
+
+    def _switch(self, when: When, on: bool) -> None:
+        shared = self._loaded.shared
+        for program, fd in self._programs(when):
+            if on:
+                # one of the system calls may not exist on this machine (arm64 has no fork): the others count
+                with contextlib.suppress(FileNotFoundError):
+                    self._links.keep(program, fd, shared)
+            else:
+                self._links.drop(program.pin)
+
+    def _configure(self, settings: KernelSettings) -> None:
+        config = Config(self._maps["hook_config"])
+        before = config.read()
+        self.epoch = before.epoch or time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        rates = (0, settings.process_rate, settings.flow_rate, settings.payload_rate, settings.bulk_rate)
+        config.write(
+            abi.ConfigValue(
+                self.epoch,
+                *rates,
+                *(int(rate * settings.burst_s) for rate in rates),
+                settings.wakeup_bytes,
+                int(self.tags.capacity * settings.tag_high_water),
+                os.getpid(),
+            )
+        )
+
+    def _attach(self) -> None:
+        shared = self._loaded.shared
+        for entry in OBJECTS:
+            if entry.name not in self._loaded.objects and entry.name not in self._loaded.refused:
+                continue  # a fallback that is not needed
+            reason = self._loaded.refused.get(entry.name, "")
+            if not reason:
+                reason = self._attach_object(entry, shared)
+            held = any(program.pin in self._links.held for program in entry.programs)
+            self.coverage += facts_of(entry, reason, held)
+        self._tidy()
+
+    def _attach_object(self, entry: Object, shared: frozenset[int]) -> str:
+        """Attach what is always attached; the kernel's reason when it refuses."""
+        for program in entry.programs:
+            if program.when is not When.ALWAYS:
+                continue
+            try:
+                if self._links.keep(program, self._loaded.programs[program.name], shared):
+                    self.adopted = True
+            except OSError as error:
+                for each in entry.programs:
+                    self._links.drop(each.pin)
+                self._loaded.refuse(entry.name, str(error))
+                return str(error)
+        return ""
+
+    def _tidy(self) -> None:
+        """Remove links of hooks that this version no longer has, and of agents' cgroups that are gone."""
+        known = {program.pin for entry in OBJECTS for program in entry.programs if entry.name in self._loaded.objects}
+        for name in self._pins.link_names():
+            if not name.startswith(_WATCH):
+                if name not in known:
+                    self._pins.drop_link(name)
+                continue
+            fd = self._pins.link(name)
+            if fd is None:
+                continue
+            cgroup = bpf.link_info(fd).cgroup
+            os.close(fd)
+            if not cgroup:
+                self._pins.drop_link(name)
+
+
+def _tag_entries(settings: KernelSettings) -> int:
+    return max(64, min(host.pid_max(), settings.tag_memory_bytes // _TAG_ENTRY_BYTES))
+
+
+def _load(loader: Loader) -> None:
+    for entry in OBJECTS:
+        if entry.fallback_for and entry.fallback_for not in loader.loaded.refused:
+            continue
+        if not loader.load(entry) and entry.needed:
+            raise NothingLoads(
+                f"this kernel refuses {entry.name}.bpf.o, without which nothing works: {loader.loaded.refused[entry.name]}"
+            )
+    hooks = [entry.name for entry in OBJECTS if any(each.when is When.ALWAYS for each in entry.programs)]
+    if not any(name in loader.loaded.objects for name in hooks):
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(loader.loaded.refused.items())[:3])
+        raise NothingLoads(f"this kernel refuses every hook ({reasons}): see `rubicon doctor`")
+
+
+assert all(program.how is not How.RUN or program.when is When.ASKED for entry in OBJECTS for program in entry.programs)

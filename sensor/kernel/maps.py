@@ -1,0 +1,147 @@
+"""The maps that the sensor and the hooks share, as Python. Values are those of abi.py."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+
+from sensor.kernel import abi, bpf
+from sensor.kernel.abi import AgentValue, ControlOperation, TagValue
+
+_PID = struct.Struct("<I")
+_NUMBER = struct.Struct("<Q")
+
+Tag = TagValue
+AgentState = AgentValue
+
+
+class Control:
+    """control.bpf.c: changes that must be one step with those of the hooks."""
+
+    def __init__(self, program: int) -> None:
+        self._program = program
+
+    def __call__(self, operation: ControlOperation, *arguments: int) -> bool:
+        """Run one; True when it was done."""
+        return bpf.run(self._program, operation, *arguments) == 1
+
+
+class Tags:
+    """Who belongs to an agent, by pid (tgid in the initial namespace)."""
+
+    def __init__(self, tags: bpf.Map, control: Control) -> None:
+        self._map = tags
+        self._control = control
+
+    @property
+    def capacity(self) -> int:
+        """Most tags at once."""
+        return self._map.max_entries
+
+    def get(self, pid: int) -> Tag | None:
+        """A process's tag; None for nobody's."""
+        value = self._map.lookup(_PID.pack(pid))
+        return TagValue(*abi.TAG.unpack(value)) if value else None
+
+    def add(self, pid: int, agent: int, start_time: int, flags: int) -> bool:
+        """Tag a process; False when another agent, or another process of that pid, has the place: the first owner stays.
+
+        True as well when this agent has this very process already; the flags are added then.
+        """
+        return self._control(ControlOperation.TAG_ADD, pid, agent, start_time, int(flags))
+
+    def delete(self, pid: int) -> bool:
+        """Take a process's tag; False where there is none."""
+        return self._control(ControlOperation.TAG_DELETE, pid)
+
+    def items(self) -> Iterator[tuple[int, Tag]]:
+        """(pid, tag) of all."""
+        for key, value in self._map.items():
+            yield _PID.unpack(key)[0], TagValue(*abi.TAG.unpack(value))
+
+
+class Cgroups:
+    """Which cgroup (id on the default hierarchy) belongs to which agent."""
+
+    def __init__(self, cgroups: bpf.Map) -> None:
+        self._map = cgroups
+
+    def add(self, cgroup_id: int, agent: int) -> bool:
+        """Enrol a cgroup and what is below it; False when another agent has it: the first owner stays."""
+        key = _NUMBER.pack(cgroup_id)
+        if self._map.update(key, abi.CGROUP.pack(agent), bpf.NOEXIST):
+            return True
+        return self._map.lookup(key) == abi.CGROUP.pack(agent)
+
+    def delete(self, cgroup_id: int) -> bool:
+        """Release a cgroup; False where there is none."""
+        return self._map.delete(_NUMBER.pack(cgroup_id))
+
+    def items(self) -> Iterator[tuple[int, int]]:
+        """(cgroup id, agent) of all."""
+        for key, value in self._map.items():
+            yield _NUMBER.unpack(key)[0], abi.CGROUP.unpack(value)[0]
+
+
+class Agents:
+    """What the hooks know of each agent."""
+
+    def __init__(self, agents: bpf.Map, control: Control) -> None:
+        self._map = agents
+        self._control = control
+
+    def get(self, agent: int) -> AgentState | None:
+        """An agent's state; None for an unknown one."""
+        value = self._map.lookup(_NUMBER.pack(agent))
+        return AgentValue(*abi.AGENT.unpack(value)) if value else None
+
+    def put(self, agent: int, cgroup_id: int, flags: int) -> bool:
+        """Make an agent, or change its cgroup and flags; its count of tasks stays. False when the map is full (4 096)."""
+        return self._control(ControlOperation.AGENT_PUT, agent, cgroup_id, int(flags))
+
+    def set_flags(self, agent: int, on: int = 0, off: int = 0) -> bool:
+        """Set flags and clear others; False for an unknown agent."""
+        return self._control(ControlOperation.AGENT_FLAGS, agent, int(on), int(off))
+
+    def delete(self, agent: int) -> bool:
+        """Forget an agent; False for an unknown one."""
+        return self._map.delete(_NUMBER.pack(agent))
+
+    def items(self) -> Iterator[tuple[int, AgentState]]:
+        """(agent, state) of all."""
+        for key, value in self._map.items():
+            yield _NUMBER.unpack(key)[0], AgentValue(*abi.AGENT.unpack(value))
+
+
+class Losses:
+    """Records that were dropped."""
+
+    def __init__(self, losses: bpf.Map) -> None:
+        self._map = losses
+
+    def read(self) -> dict[tuple[int, int, int], int]:
+        """Cumulative counts since the maps were made, by (agent, event class, reason)."""
+        return {
+            abi.ACCOUNT.unpack(key): _NUMBER.unpack(value)[0] for key, value in self._map.items()
+        }
+
+
+class Config:
+    """hook_config: what the hooks read of the sensor's settings."""
+
+    def __init__(self, config: bpf.Map) -> None:
+        self._map = config
+
+    def read(self) -> abi.ConfigValue:
+        """As it is now; all zero in a map that was just made."""
+        return abi.ConfigValue(*abi.CONFIG.unpack(self._map.lookup(_PID.pack(0)) or bytes(abi.CONFIG.size)))
+
+    def write(self, config: abi.ConfigValue) -> None:
+        """Replace it."""
+        self._map.update(_PID.pack(0), abi.CONFIG.pack(*config))
+
+
+def opened(fds: dict[str, int]) -> dict[str, bpf.Map]:
+    """Maps by name, over descriptors of their own."""
+    return {name: bpf.Map(os.dup(fd)) for name, fd in fds.items()}
