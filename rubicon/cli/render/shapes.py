@@ -1,0 +1,163 @@
+"""The JSON objects of `--json`: stable names, documented in docs/cli.md. One function a noun."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rubicon.client.records.agent import AgentRecord
+from rubicon.client.records.alert import Alert
+from rubicon.client.records.coverage import Coverage
+from rubicon.client.records.event import Event
+from rubicon.client.records.moment import rfc3339
+from rubicon.client.records.process import Process
+from rubicon.client.records.response import Response
+
+FIELDS: dict[str, str] = {
+    "ps": "id, name, labels, state (pending|running|finished|killed), host, started_at, ended_at, processes, "
+    "processes_total, alerts, flows, lost, on_alert, command, reason",
+    "tree": "depth, pid, start_time (ns since boot), boot_id, parent_pid, exe, argv, cwd, uid, container, started_at, "
+    "ended_at, status, signal",
+    "events": "time (RFC 3339 with ns), kind, agent (id), host, boot_id, pid, start_time (ns since boot), record {epoch, "
+    "cpu, sequence}, cursor, and an object under the kind's own name with the fields of proto/rubicon/v1/event.proto",
+    "alerts": "id, time (RFC 3339 with ns), agent (id), agent_name, host, detector, title, severity "
+    "(info|low|medium|high|critical), techniques, process {pid, start_time, boot_id, exe, argv, cwd, uid, container}, "
+    "ancestors (parent first), flow {protocol, source, destination}, evidence [{kind, text, time, fields}], coverage, "
+    "response, response_id, repeats",
+    "kill": "id, action, agent (id), state (requested|applied|verified|failed), reason, requested_by, killed, elapsed_ms, "
+    "survivors [{pid, start_time, name, why}], steps, error",
+    "coverage": "host, connected, kernel, loader, fact, hook, mechanism, state (full|partial|missing), missing, "
+    "dies_with_sensor",
+    "doctor": "check, ok, essential, detail, advice",
+    "run": "with --json: alerts as above, then one summary: agent, agent_name, state, status, signal, seconds, processes, "
+    "flows, alerts, survivors, reason",
+}
+"""Per command, in docs/cli.md."""
+
+
+def agent(value: AgentRecord) -> dict[str, Any]:
+    """A line of `ps`."""
+    return {
+        "id": value.id,
+        "name": value.name,
+        "labels": value.labels,
+        "state": value.state,
+        "host": value.host,
+        "started_at": rfc3339(value.started_at_ns),
+        "ended_at": rfc3339(value.ended_at_ns),
+        "processes": value.process_count,
+        "processes_total": value.process_total,
+        "alerts": value.alert_count,
+        "flows": value.flow_count,
+        "lost": value.lost,
+        "on_alert": value.on_alert,
+        "command": list(value.command),
+        "reason": value.reason,
+    }
+
+
+def brief(value: Process) -> dict[str, Any]:
+    """A process inside an alert."""
+    return {
+        "pid": value.pid,
+        "start_time": value.start_time,
+        "boot_id": value.boot_id,
+        "exe": value.exe,
+        "argv": list(value.argv),
+        "cwd": value.cwd,
+        "uid": value.uid,
+        "container": value.container,
+    }
+
+
+def process(value: Process, depth: int) -> dict[str, Any]:
+    """A line of `tree`."""
+    return {
+        "depth": depth,
+        **brief(value),
+        "parent_pid": value.parent_pid,
+        "started_at": rfc3339(value.started_at_ns),
+        "ended_at": rfc3339(value.ended_at_ns),
+        "status": value.status,
+        "signal": value.signal,
+    }
+
+
+def event(value: Event) -> dict[str, Any]:
+    """A line of `events`."""
+    epoch, cpu, sequence = value.record
+    return {
+        "time": rfc3339(value.time_ns),
+        "kind": value.kind,
+        "agent": value.agent_id,
+        "host": value.host,
+        "boot_id": value.boot_id,
+        "pid": value.pid,
+        "start_time": value.start_time,
+        "record": {"epoch": epoch, "cpu": cpu, "sequence": sequence},
+        "cursor": value.cursor,
+        value.kind: value.detail,
+    }
+
+
+def alert(value: Alert) -> dict[str, Any]:
+    """A line of `alerts`."""
+    flow = value.flow
+    return {
+        "id": value.id,
+        "time": rfc3339(value.time_ns),
+        "agent": value.agent_id,
+        "agent_name": value.agent_name,
+        "host": value.host,
+        "detector": value.detector,
+        "title": value.title,
+        "severity": value.severity,
+        "techniques": list(value.techniques),
+        "process": brief(value.process) if value.process else None,
+        "ancestors": [brief(each) for each in value.ancestors],
+        "flow": {"protocol": flow.protocol, "source": flow.source, "destination": flow.destination} if flow else None,
+        "evidence": [
+            {"kind": each.kind, "text": each.text, "time": rfc3339(each.time_ns), "fields": each.fields}
+            for each in value.evidence
+        ],
+        "coverage": list(value.coverage),
+        "response": value.response,
+        "response_id": value.response_id,
+        "repeats": value.repeats,
+    }
+
+
+def response(value: Response) -> dict[str, Any]:
+    """A line of `kill`."""
+    return {
+        "id": value.id,
+        "action": value.action,
+        "agent": value.agent_id,
+        "state": value.state,
+        "reason": value.reason,
+        "requested_by": value.requested_by,
+        "killed": value.killed,
+        "elapsed_ms": round(value.elapsed_ns / 1e6, 3),
+        "survivors": [
+            {"pid": each.pid, "start_time": each.start_time, "name": each.name, "why": each.why}
+            for each in value.survivors
+        ],
+        "steps": list(value.steps),
+        "error": value.error,
+    }
+
+
+def coverage(value: Coverage) -> list[dict[str, Any]]:
+    """Lines of `coverage`, a fact a line."""
+    head = {"host": value.host, "connected": value.connected, "kernel": value.kernel, "loader": value.loader}
+    return [
+        {
+            **head,
+            "fact": each.fact,
+            "hook": each.hook,
+            "mechanism": each.mechanism,
+            "state": each.state,
+            "missing": each.missing,
+            "dies_with_sensor": each.dies_with_sensor,
+        }
+        for each in value.facts
+    ]
