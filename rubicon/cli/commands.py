@@ -7,17 +7,12 @@ import importlib
 import click
 
 COMMANDS = (
-    "run",
-    "up",
-    "down",
     "ps",
     "tree",
     "events",
     "alerts",
     "kill",
     "coverage",
-    "doctor",
-    "logs",
     "version",
     "completion",
 )
