@@ -27,6 +27,7 @@ from google.protobuf.json_format import MessageToDict
 from rubicon.v1 import coverage_pb2, event_pb2, sensor_service_pb2, tokens
 from rubicon.v1.instance import Instance
 from sensor import logs
+from sensor.act.cgroup import Cgroup
 from sensor.act.command import CAPABILITIES, Commands
 from sensor.act.enrol import Enroller
 from sensor.act.kill import Killer, Order
@@ -59,6 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="rubicon-sensor", description="Rubicon's sensor for this host (root).")
     parser.add_argument("--verbose", action="store_true", help="log debug messages too")
     parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument(
+        "--unload", action="store_true", help="remove what a stopped sensor left in the kernel, and end"
+    )
     options = parser.parse_args(arguments)
     logs.configure(socket.gethostname())
     try:
@@ -66,6 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
         settings = Settings.from_environment()
         logs.configure(settings.host.name, logging.DEBUG if options.verbose else logging.INFO)
         with host.only_one(instance):
+            if options.unload:
+                Kernel.unload(instance)
+                Cgroup.at(instance.cgroup).remove()
+                return 0
             asyncio.run(_Sensor(instance, settings).run())
     except (SensorError, ValueError, OSError) as error:
         log.error("sensor cannot run", error=str(error), kind=type(error).__name__)

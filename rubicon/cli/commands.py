@@ -7,6 +7,8 @@ import importlib
 import click
 
 COMMANDS = (
+    "up",
+    "down",
     "ps",
     "tree",
     "events",

@@ -53,7 +53,10 @@ def check() -> None:
         NoKernelTypes: no BTF.
     """
     effective = int(
-        next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff")).split()[1], 16
+        next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff")).split()[
+            1
+        ],
+        16,
     )
     absent = [name for bit, name in _CAPABILITIES.items() if not effective >> bit & 1]
     if absent:
@@ -62,11 +65,15 @@ def check() -> None:
     if lockdown.exists() and "[confidentiality]" in lockdown.read_text():
         raise LockedDown("lockdown=confidentiality forbids hooks to read kernel memory: boot with lockdown=integrity")
     if not KERNEL_TYPES.exists():
-        raise NoKernelTypes(f"{KERNEL_TYPES} is missing: this kernel was built without CONFIG_DEBUG_INFO_BTF, use one with it")
+        raise NoKernelTypes(
+            f"{KERNEL_TYPES} is missing: this kernel was built without CONFIG_DEBUG_INFO_BTF, use one with it"
+        )
     try:
         has_atomic_fetch()
     except PermissionError:
-        raise MissingPrivileges("the kernel refuses bpf(2) to this process: look for seccomp or another security module") from None
+        raise MissingPrivileges(
+            "the kernel refuses bpf(2) to this process: look for seccomp or another security module"
+        ) from None
 
 
 def has_atomic_fetch() -> bool:

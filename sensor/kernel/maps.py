@@ -122,9 +122,7 @@ class Losses:
 
     def read(self) -> dict[tuple[int, int, int], int]:
         """Cumulative counts since the maps were made, by (agent, event class, reason)."""
-        return {
-            abi.ACCOUNT.unpack(key): _NUMBER.unpack(value)[0] for key, value in self._map.items()
-        }
+        return {abi.ACCOUNT.unpack(key): _NUMBER.unpack(value)[0] for key, value in self._map.items()}
 
 
 class Config:

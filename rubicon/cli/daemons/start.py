@@ -1,0 +1,106 @@
+"""Bring an instance up, or join the one that runs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import grp
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rubicon.cli.daemons import record
+from rubicon.client.errors import PermissionDenied, RubiconError, RubiconUnreachable
+from rubicon.client.local import LocalSocket
+from rubicon.v1.instance import Instance
+
+READY_S = 20.0
+GROUP = "rubicon"
+
+
+def running(instance: Instance) -> bool:
+    """Whether the sensor answers and its stream to the plane stands."""
+    return _status(instance).get("uplink") == "connected"
+
+
+def ensure(instance: Instance) -> bool:
+    """Bring plane and sensor up unless they run, and return when both answer; whether it had to start them.
+
+    Raises:
+        PermissionDenied: not root, and nothing runs.
+        RubiconUnreachable: they did not come up; the message names the log.
+    """
+    if running(instance):
+        return False
+    if os.geteuid():
+        raise PermissionDenied("Rubicon does not run here, and only root can start it", "use sudo")
+    prepare(instance)
+    with _one_starter(instance):
+        started = not record.read(instance)
+        if started:
+            _spawn(instance)
+        _wait(instance)
+    return started
+
+
+def prepare(instance: Instance) -> None:
+    """Make the group and the folders; what exists is put right."""
+    with contextlib.suppress(FileNotFoundError):  # no groupadd: the socket stays root's
+        if not _group():
+            subprocess.run(["groupadd", "--system", "--force", GROUP], check=False, capture_output=True)
+    instance.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    instance.state_dir.chmod(0o700)
+    instance.log_dir.mkdir(mode=0o700, exist_ok=True)
+    instance.run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    group = _group()
+    os.chown(instance.run_dir, 0, group.gr_gid if group else 0)
+    instance.run_dir.chmod(0o750 if group else 0o700)
+
+
+def _group() -> grp.struct_group | None:
+    try:
+        return grp.getgrnam(GROUP)
+    except KeyError:
+        return None
+
+
+@contextlib.contextmanager
+def _one_starter(instance: Instance) -> Iterator[None]:
+    with (instance.run_dir / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _spawn(instance: Instance) -> None:
+    with (instance.log_dir / "supervisor.log").open("ab") as log:
+        subprocess.Popen(
+            [str(Path(sys.executable).parent / "rubicon"), "up", "--foreground"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+        )
+
+
+def _wait(instance: Instance) -> None:
+    deadline = time.monotonic() + READY_S
+    while not running(instance):
+        if time.monotonic() > deadline:
+            raise RubiconUnreachable(
+                f"plane and sensor did not come up within {READY_S:.0f} s", f"read {instance.log_dir}/*.log"
+            )
+        time.sleep(0.05)
+
+
+def _status(instance: Instance) -> dict[str, Any]:
+    try:
+        return LocalSocket(instance).call("status", timeout=5)
+    except PermissionDenied:
+        raise
+    except RubiconError:
+        return {}

@@ -1,0 +1,48 @@
+"""Take an instance down, so that nothing of it is mounted, pinned, attached or running."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from rubicon.cli.daemons import record
+from rubicon.client.errors import InternalError, PermissionDenied, RubiconError
+from rubicon.client.local import LocalSocket
+from rubicon.v1.instance import Instance
+
+END_S = 25.0
+
+
+def living(instance: Instance) -> list[dict[str, Any]]:
+    """Agents that live on this host, as the sensor lists them; none where no sensor answers."""
+    try:
+        return list(LocalSocket(instance).call("agents", timeout=5)["agents"])
+    except RubiconError:
+        return []
+
+
+def down(instance: Instance) -> bool:
+    """Stop the daemons and remove what stays in the kernel; whether anything ran.
+
+    Raises:
+        PermissionDenied: not root.
+        InternalError: something could not be removed; the message says what.
+    """
+    if os.geteuid():
+        raise PermissionDenied("only root can take Rubicon down", "use sudo")
+    found = record.read(instance)
+    for process in sorted(found, key=lambda each: each.name != "supervisor"):
+        process.end(END_S)
+    unload = subprocess.run(
+        [str(Path(sys.executable).parent / "rubicon-sensor"), "--unload"], capture_output=True, text=True, check=False
+    )
+    if unload.returncode:
+        raise InternalError(f"what is in the kernel could not be removed: {unload.stderr.strip()}")
+    for leftover in ("sensor.sock", "plane.sock", "daemons.json", "start.lock"):
+        with contextlib.suppress(OSError):
+            (instance.run_dir / leftover).unlink(missing_ok=True)
+    return bool(found)

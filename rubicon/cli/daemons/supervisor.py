@@ -1,0 +1,107 @@
+"""Keeps plane and sensor running: a killed one is started again, after a pause that grows while it keeps dying."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from rubicon.cli.daemons import record
+from rubicon.v1.instance import Instance
+
+DAEMONS = ("rubicon-plane", "rubicon-sensor")
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+STEADY_S = 30.0
+"""Seconds after which a daemon counts as well, and its next death as the first."""
+STOP_S = 10.0
+
+
+class _Stop(Exception):
+    pass
+
+
+class _Daemon:
+    def __init__(self, name: str, log_dir: Path) -> None:
+        self.name = name
+        self.log = log_dir / f"{name.removeprefix('rubicon-')}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pause = FIRST_PAUSE_S
+        self.started = 0.0
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(Path(sys.executable).parent / self.name)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+            )
+        self.started = time.monotonic()
+
+    def ended(self) -> bool:
+        if self.process is None or self.process.poll() is None:
+            return False
+        self.pause = FIRST_PAUSE_S if time.monotonic() - self.started > STEADY_S else self.pause
+        return True
+
+    def stop(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def supervise(instance: Instance) -> None:
+    """Run both daemons until SIGTERM, SIGINT or SIGHUP; then stop them, the sensor first, so that it can still ship.
+
+    Raises:
+        OSError: folders cannot be made or the console scripts are missing.
+    """
+    instance.log_dir.mkdir(parents=True, exist_ok=True)
+    daemons = [_Daemon(name, instance.log_dir) for name in DAEMONS]
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise _Stop
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
+    try:
+        for daemon in daemons:
+            daemon.start()
+        _record(instance, daemons)
+        while True:
+            time.sleep(FIRST_PAUSE_S)
+            for daemon in daemons:
+                if daemon.ended():
+                    time.sleep(daemon.pause)
+                    daemon.pause = min(daemon.pause * 2, LONGEST_PAUSE_S)
+                    daemon.start()
+                    _record(instance, daemons)
+    except _Stop:
+        pass
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        for daemon in reversed(daemons):
+            daemon.stop()
+        record.forget(instance)
+
+
+def _record(instance: Instance, daemons: list[_Daemon]) -> None:
+    running = [record.recorded("supervisor", os.getpid())]
+    for daemon in daemons:
+        with contextlib.suppress(ProcessLookupError):  # it has just died: the next look starts it again
+            if daemon.process:
+                running.append(record.recorded(daemon.name, daemon.process.pid))
+    record.write(instance, running)
