@@ -73,7 +73,9 @@ sensor/kernel/objects/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) build/vmlinux.h
 	@mv $@.partial $@
 
 proto: $(VENV)/ready-dev ## Generate rubicon/v1 from proto/
-	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. $(PROTOS)
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --mypy_out=quiet:. $(PROTOS)
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iproto --grpc_python_out=. --mypy_grpc_out=quiet:. \
+		$(filter %_service.proto,$(PROTOS))
 
 dependencies: ## Install the distribution's packages (root)
 	@deploy/dependencies.sh test

@@ -68,10 +68,10 @@ class Output:
                 table.add_row(*(Text(words, style or "") for words, style in row))
             self._rich().print(table)
             return
-        cells = [[*columns], *([words for words, _ in row] for row in rows)]
+        cells: list[list[str]] = [[*columns], *([words for words, _ in row] for row in rows)]
         widths = [max(len(row[place]) for row in cells) for place in range(len(columns))]
-        for row in cells:
-            self.text("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        for line in cells:
+            self.text("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
     def json(self, value: dict[str, Any]) -> None:
         """One object a line, flushed."""
