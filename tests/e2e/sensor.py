@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sensor.kernel.loader import Kernel
 
 from rubicon.v1.instance import Instance
 from sensor.act.cgroup import Cgroup
+from sensor.kernel.loader import Kernel
 
 BIN = Path(sys.executable).parent
 

@@ -8,9 +8,9 @@ import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
-from sensor.kernel.loader import Kernel
 
 from rubicon.v1.instance import Instance
+from sensor.kernel.loader import Kernel
 from sensor.kernel.settings import KernelSettings
 from tests.sensor.act.stage import PROGRAMS, Stage
 

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from sensor.kernel.loader import Kernel
-
 from rubicon.v1 import event_pb2
 from rubicon.v1.instance import Instance
 from sensor.act.cgroup import Cgroup
@@ -25,6 +23,7 @@ from sensor.act.processes import Key
 from sensor.act.registry import Living, Registry
 from sensor.act.watch import Watch
 from sensor.collect.snapshot import snapshot
+from sensor.kernel.loader import Kernel
 from sensor.kernel.settings import KernelSettings
 from sensor.settings import EnrolSettings, KillSettings
 
