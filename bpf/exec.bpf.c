@@ -76,30 +76,34 @@ static __always_inline __u32 exec_gather(struct exec_scratch *scratch, struct ta
 		path_append(scratch, &position, BPF_CORE_READ(exe, f_path.dentry), BPF_CORE_READ(exe, f_path.mnt));
 	scratch->event.filename_length = string_append(scratch, &position, filename);
 	scratch->event.interpreter_length = interpreter == filename ? 0 : string_append(scratch, &position, interpreter);
-	scratch->event.cwd_length = path_append(scratch, &position, BPF_CORE_READ(task, fs, pwd.dentry), BPF_CORE_READ(task, fs, pwd.mnt));
+	scratch->event.cwd_length =
+		path_append(scratch, &position, BPF_CORE_READ(task, fs, pwd.dentry), BPF_CORE_READ(task, fs, pwd.mnt));
 	arguments_append(scratch, &position, mm);
 	return sizeof(scratch->event) + position;
 }
 
-/* Copy LENGTH bytes of the scratch into a record of the smallest of a few constant sizes, as verifiers before 5.18 want it. */
-#define EXEC_RESERVE(BYTES)                                                           \
-	if (length <= (BYTES)) {                                                      \
-		record = bpf_ringbuf_reserve(&ring, (BYTES), 0);                      \
-		if (record)                                                           \
-			bpf_probe_read_kernel(record, (BYTES), &scratch->event);      \
-	}
+/* Return the scratch as a record of BYTES when it fits: a few constant sizes, as verifiers before 5.18 want it. */
+#define EXEC_PLACE(BYTES)                                                                \
+	do {                                                                             \
+		if (length <= (BYTES)) {                                                 \
+			record = bpf_ringbuf_reserve(&ring, (BYTES), 0);                 \
+			if (record)                                                      \
+				bpf_probe_read_kernel(record, (BYTES), &scratch->event); \
+			return record;                                                   \
+		}                                                                        \
+	} while (0)
 
 static __always_inline struct exec_event *exec_place(struct exec_scratch *scratch, __u32 length)
 {
-	struct exec_event *record = 0;
+	struct exec_event *record;
 
-	EXEC_RESERVE(512)
-	else EXEC_RESERVE(1024)
-	else EXEC_RESERVE(2048)
-	else EXEC_RESERVE(4096)
-	else EXEC_RESERVE(8192)
-	else EXEC_RESERVE(EXEC_LARGEST)
-	return record;
+	EXEC_PLACE(512);
+	EXEC_PLACE(1024);
+	EXEC_PLACE(2048);
+	EXEC_PLACE(4096);
+	EXEC_PLACE(8192);
+	EXEC_PLACE(EXEC_LARGEST);
+	return 0;
 }
 
 static __always_inline void exec_emit(struct task_struct *task, struct linux_binprm *bprm, __u64 agent, __u64 start_time)

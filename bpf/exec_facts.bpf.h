@@ -124,7 +124,8 @@ static __always_inline void exec_facts(struct exec_event *event, struct task_str
 	event->euid = BPF_CORE_READ(cred, euid.val);
 	event->gid = BPF_CORE_READ(cred, gid.val);
 	event->egid = BPF_CORE_READ(cred, egid.val);
-	bpf_probe_read_kernel(&upid, sizeof(upid), (char *)pid + bpf_core_field_offset(struct pid, numbers) + level * sizeof(upid));
+	bpf_probe_read_kernel(&upid, sizeof(upid),
+			      (char *)pid + bpf_core_field_offset(struct pid, numbers) + level * sizeof(upid));
 	event->pid_namespace = BPF_CORE_READ(upid.ns, ns.inum);
 	event->net_namespace = BPF_CORE_READ(namespaces, net_ns, ns.inum);
 	event->mnt_namespace = BPF_CORE_READ(namespaces, mnt_ns, ns.inum);

@@ -13,7 +13,8 @@ static __always_inline __u32 namespace_pid(struct task_struct *task)
 	__u32 level = BPF_CORE_READ(pid, level);
 	struct upid upid = {};
 
-	bpf_probe_read_kernel(&upid, sizeof(upid), (char *)pid + bpf_core_field_offset(struct pid, numbers) + level * sizeof(upid));
+	bpf_probe_read_kernel(&upid, sizeof(upid),
+			      (char *)pid + bpf_core_field_offset(struct pid, numbers) + level * sizeof(upid));
 	return upid.nr;
 }
 

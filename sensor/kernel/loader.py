@@ -168,13 +168,15 @@ class Kernel:
         self.epoch = before.epoch or time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         rates = (0, settings.process_rate, settings.flow_rate, settings.payload_rate, settings.bulk_rate)
         config.write(
-            abi.ConfigValue(
-                self.epoch,
-                *rates,
-                *(int(rate * settings.burst_s) for rate in rates),
-                settings.wakeup_bytes,
-                int(self.tags.capacity * settings.tag_high_water),
-                os.getpid(),
+            abi.ConfigValue._make(
+                (
+                    self.epoch,
+                    *rates,
+                    *(int(rate * settings.burst_s) for rate in rates),
+                    settings.wakeup_bytes,
+                    int(self.tags.capacity * settings.tag_high_water),
+                    os.getpid(),
+                )
             )
         )
 

@@ -14,11 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sensor.kernel.abi import AgentFlag, TagFlag
-from sensor.kernel.loader import Kernel
-
 from rubicon.v1 import event_pb2
 from sensor.collect.decode import decode
+from sensor.kernel.abi import AgentFlag, TagFlag
+from sensor.kernel.loader import Kernel
 
 AGENT = 0xA9E27
 PROGRAMS = Path(__file__).parent / "programs"

@@ -79,7 +79,8 @@ def test_connect_of_a_socket_older_than_the_enrolment_gets_an_owner(network: Net
 def test_connect_by_a_child_takes_the_parents_socket_over(network: NetworkAgent) -> None:
     with listener() as (_, port):
         child = network.run(
-            _SOCKET + "import os\nif not os.fork():\n    " + _CONNECT + "    os._exit(0)\nprint(os.wait()[0])\n",
+            _SOCKET + "import os\nif not os.fork():\n    s.connect((sys.argv[1], int(sys.argv[2])))\n    os._exit(0)\n"
+            "print(os.wait()[0])\n",
             "127.0.0.1",
             port,
         )

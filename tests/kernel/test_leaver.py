@@ -56,7 +56,8 @@ def test_leaver_programs_record_nobody_twice(network: NetworkAgent, following: N
 def test_leaver_programs_ignore_strangers(network: NetworkAgent, following: None) -> None:
     with listener() as (server, port), socket.create_connection(("127.0.0.1", port)) as client:
         client.send(b"private")
-        assert server.accept()[0].recv(99) == b"private"
+        with server.accept()[0] as accepted:
+            assert accepted.recv(99) == b"private"
     assert not network.read()
 
 

@@ -145,6 +145,8 @@ class Watched:
         assert not [task for task in self.kernel.tasks() if task.agent == AGENT]
 
     def clean(self) -> None:
+        # what the children left behind too: it holds their output open
+        (self.cgroups / "cgroup.kill").write_text("1")
         for child in self._children:
             child.kill()
             child.communicate()
