@@ -7,6 +7,7 @@ import importlib
 import click
 
 COMMANDS = (
+    "run",
     "up",
     "down",
     "ps",

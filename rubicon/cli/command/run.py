@@ -1,0 +1,183 @@
+"""run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from rubicon.cli.framework import ChildStatus
+from rubicon.cli.launch import multiplexer, wait
+from rubicon.cli.launch.alerts import AlertPrinter
+from rubicon.cli.launch.child import Child, NotStarted
+from rubicon.cli.launch.identity import Identity, chosen
+from rubicon.cli.launch.terminal import Terminal
+from rubicon.cli.render.safe import safe
+from rubicon.client.errors import RubiconError, RubiconUnreachable
+from rubicon.client.local import LocalSocket
+from rubicon.v1.instance import Instance
+
+TIMED_OUT, KILLED = 124, 137
+
+
+def _labels(_: click.Context, __: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    for key, separator, _value in pairs:
+        if not key or not separator:
+            raise click.BadParameter("use key=value")
+    return {key: value for key, _separator, value in pairs}
+
+
+def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    with contextlib.suppress(ValueError):
+        seconds = float(text[:-1]) * units[text[-1]] if text[-1:] in units else float(text)
+        if 0 < seconds < 10**8:
+            return seconds
+    raise click.BadParameter("use seconds or 30s, 10m, 2h, 1d, above zero")
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False})
+@click.option("--name", default="", help="Of the agent, unique among the living; its id unless given.")
+@click.option("-l", "--label", "labels", multiple=True, callback=_labels, metavar="KEY=VALUE", help="May be repeated.")
+@click.option("--user", metavar="USER", help="Run CMD as this user; the one who typed sudo unless given.")
+@click.option("--timeout", callback=_seconds, metavar="TIME", help="Kill the tree after this time; exit 124.")
+@click.option(
+    "--on-alert",
+    type=click.Choice(["monitor", "kill"]),
+    default="monitor",
+    help="kill: end the agent at an alert from severity high on.",
+)
+@click.option("--kill-on-exit", is_flag=True, help="When CMD ends, end what it left running.")
+@click.option(
+    "--alerts-to", type=click.File("a", lazy=False), metavar="FILE", help="Write alerts there, not to stderr."
+)
+@click.option("-q", "--quiet", is_flag=True, help="No summary.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="CMD…")
+def run(
+    name: str,
+    labels: dict[str, str],
+    user: str | None,
+    timeout: float | None,
+    on_alert: str,
+    kill_on_exit: bool,
+    alerts_to: TextIO | None,
+    quiet: bool,
+    command: tuple[str, ...],
+) -> ChildStatus:
+    """Run CMD as a watched agent, in a cgroup of its own, enrolled before its first instruction.
+
+    CMD keeps terminal, job control, signals, stdin and stdout, and its exit status. Alerts go to stderr as they happen;
+    while CMD has the terminal (an editor, say) they wait for the summary. Plane and sensor are started unless they run,
+    and stay until 'rubicon down'.
+    """
+    identity = chosen(user, os.environ)
+    terminal = Terminal()
+    _warn(command, identity, terminal)
+    ignored = wait.ignored()
+    child = Child.fork(command, identity, group=terminal.present, ignored=ignored)
+    try:
+        agent_id = _enrol(child, name, labels, on_alert, command, identity)
+    except BaseException:
+        child.abandon()
+        raise
+    terminal.give(child)
+    try:
+        child.release()
+    except NotStarted as error:
+        terminal.take(child, restore=False)
+        click.echo(f"rubicon: {safe(str(error))}", err=True)
+        return ChildStatus(error.status)
+    expired = _limit(agent_id, timeout)
+    printer = AlertPrinter(agent_id, lambda: terminal.busy(child), alerts_to)
+    status = wait.wait(child, terminal)
+    return ChildStatus(_ended(agent_id, status, printer, expired, kill_on_exit, quiet))
+
+
+def _warn(command: Sequence[str], identity: Identity, terminal: Terminal) -> None:
+    program = Path(command[0]).name
+    for server in multiplexer.servers(identity.uid):
+        if program == server or terminal.present:
+            click.echo(
+                f"rubicon: a {server} server of {safe(identity.name)} runs already: windows opened through it start "
+                "outside the agent's tree and are not watched",
+                err=True,
+            )
+
+
+def _enrol(
+    child: Child, name: str, labels: dict[str, str], on_alert: str, command: Sequence[str], identity: Identity
+) -> str:
+    readable = [word.encode(errors="surrogateescape").decode(errors="backslashreplace")[:200] for word in command[:64]]
+
+    def launch() -> str:
+        answer = LocalSocket().call(
+            "launch",
+            pid=child.pid,
+            name=name,
+            labels=labels,
+            on_alert=on_alert,
+            command=readable,
+            uid=identity.uid,
+        )
+        return str(answer["agent_id"])
+
+    try:
+        return launch()
+    except RubiconUnreachable:
+        from rubicon.cli.daemons import start
+
+        click.echo("rubicon: starting plane and sensor …", err=True)
+        start.ensure(Instance.current())
+        return launch()
+
+
+def _limit(agent_id: str, timeout: float | None) -> threading.Event:
+    expired = threading.Event()
+
+    def kill() -> None:
+        expired.set()
+        try:
+            LocalSocket().call("kill", target=agent_id, reason=f"time limit of {timeout:g} s", force=False, timeout=60)
+        except RubiconError as error:
+            click.echo(f"rubicon: the time limit could not end it: {safe(error.message)}", err=True)
+
+    if timeout is not None:
+        timer = threading.Timer(timeout, kill)
+        timer.daemon = True
+        timer.start()
+    return expired
+
+
+def _ended(
+    agent_id: str, status: int, printer: AlertPrinter, expired: threading.Event, kill_on_exit: bool, quiet: bool
+) -> int:
+    from rubicon.cli.launch import summary
+
+    alive = summary.survivors(agent_id)
+    if alive and kill_on_exit:
+        try:
+            LocalSocket().call("kill", target=agent_id, reason="CMD ended (--kill-on-exit)", force=False, timeout=60)
+        except RubiconError as error:
+            click.echo(f"rubicon: what CMD left could not be ended: {safe(error.message)}", err=True)
+        alive = summary.survivors(agent_id)
+    agent = summary.told(agent_id, alive, printer, quiet=quiet)
+    sys.stderr.flush()
+    if expired.is_set():
+        click.echo("rubicon: the time limit was reached, the tree was killed", err=True)
+        return TIMED_OUT
+    if agent and agent.state == "killed" and not kill_on_exit:
+        click.echo(f"rubicon: agent {safe(agent.name)} was killed: {safe(agent.reason) or 'no reason given'}", err=True)
+        return KILLED
+    return status
+
+
+COMMAND = run

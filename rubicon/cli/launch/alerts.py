@@ -1,0 +1,67 @@
+"""Shows an agent's alerts on stderr as they happen, or later, where CMD has the terminal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rubicon.client.records.alert import Alert
+    from rubicon.client.sync import Client
+
+
+class AlertPrinter:
+    """A thread that watches one agent's alerts. It imports the client only once CMD runs."""
+
+    def __init__(self, agent_id: str, busy: Callable[[], bool], file: TextIO | None) -> None:
+        self._agent_id = agent_id
+        self._busy = busy
+        self._file = file
+        self._lock = threading.Lock()
+        self._waiting: list[Alert] = []
+        self._shown: dict[str, str] = {}
+        self._client: Client | None = None
+        threading.Thread(target=self._watch, name="alerts", daemon=True).start()
+
+    def finish(self, alerts: list[Alert]) -> None:
+        """Show what waited, and those of a complete list that the watch has not brought."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+            for alert in [*waiting, *alerts]:
+                self._show(alert)
+        if self._client:
+            self._client.close()
+
+    def _watch(self) -> None:
+        from rubicon.client.errors import RubiconError
+        from rubicon.client.sync import Client
+
+        try:
+            self._client = Client()
+            for alert in self._client.alerts.watch(self._agent_id, existing=True):
+                with self._lock:
+                    if self._file is None and self._busy():
+                        self._waiting.append(alert)
+                    else:
+                        waiting, self._waiting = self._waiting, []
+                        for each in [*waiting, alert]:
+                            self._show(each)
+        except RubiconError as error:
+            with self._lock:
+                print(f"rubicon: alerts are not shown any more: {error.message}", file=self._file or sys.stderr)
+
+    def _show(self, alert: Alert) -> None:
+        from rubicon.cli.render.lines import alert_block
+        from rubicon.cli.render.output import Output
+
+        if self._shown.get(alert.id) == alert.severity:
+            return  # it has only been repeated
+        self._shown[alert.id] = alert.severity
+        output = Output(self._file or sys.stderr)
+        first, *rest = alert_block(alert, output.icon)
+        output.line(first)
+        if alert.severity != "info":
+            for line in rest:
+                output.wrapped(line)

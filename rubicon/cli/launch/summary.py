@@ -1,0 +1,82 @@
+"""What is said once CMD has ended."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from rubicon.cli.launch.alerts import AlertPrinter
+from rubicon.cli.render.lines import program
+from rubicon.cli.render.output import Output, Part
+from rubicon.cli.render.safe import safe
+from rubicon.client.agents import Agent
+from rubicon.client.errors import RubiconError
+from rubicon.client.local import LocalSocket
+from rubicon.client.sync import Client
+
+CATCH_UP_S = 1.0
+"""Longest wait for the plane to have stored the end."""
+
+
+def survivors(agent_id: str) -> int:
+    """Processes of the agent that still live, as the sensor counts them; 0 when it does not answer."""
+    try:
+        listed: list[dict[str, Any]] = LocalSocket().call("agents", timeout=5)["agents"]
+    except RubiconError:
+        return 0
+    return sum(int(agent["processes"]) for agent in listed if agent["id"] == agent_id)
+
+
+def told(agent_id: str, alive: int, printer: AlertPrinter, *, quiet: bool) -> Agent | None:
+    """Show what waited and the summary on stderr; the agent as the plane has it, None when it does not answer."""
+    output = Output(sys.stderr)
+    try:
+        with Client() as client:
+            agent = _caught_up(client, agent_id, alive)
+            printer.finish(list(agent.alerts())[::-1])
+            if not quiet:
+                _summary(output, agent)
+            if alive and agent.alive:
+                _list(output, agent)
+            return agent
+    except RubiconError as error:
+        output.wrapped([(f"rubicon: no summary: {safe(error.message)}", "yellow")])
+        return None
+
+
+def _caught_up(client: Client, agent_id: str, alive: int) -> Agent:
+    deadline = time.monotonic() + CATCH_UP_S
+    while True:
+        try:
+            agent = client.agents.get(agent_id)
+            if (agent.alive and agent.process_count == alive) if alive else not agent.alive:
+                return agent
+        except RubiconError:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            if time.monotonic() > deadline:
+                return agent
+        time.sleep(0.02)
+
+
+def _summary(output: Output, agent: Agent) -> None:
+    parts: list[Part] = [
+        (f"rubicon: {safe(agent.name)} ", "bold"),
+        (f"({agent.id}): {agent.process_total} processes, {agent.flow_count} flows, ", ""),
+        (f"{agent.alert_count} alerts", "bold red" if agent.alert_count else "green"),
+    ]
+    if agent.lost:
+        parts.append((f", {agent.lost} records lost", "bold red"))
+    output.wrapped(parts)
+    more = f"rubicon tree -a {agent.id}   rubicon events {agent.id}"
+    output.wrapped([(f"         more: {more}" + ("   rubicon alerts " + agent.id if agent.alert_count else ""), "dim")])
+
+
+def _list(output: Output, agent: Agent) -> None:
+    living = [each for each in agent.tree().processes if each.alive]
+    names = ", ".join(f"{program(each)}[{each.pid}]" for each in living[:10])
+    more = f" and {len(living) - 10} more" if len(living) > 10 else ""
+    output.wrapped([(f"rubicon: {len(living)} processes live on, watched: {names}{more}", "yellow")])
+    output.wrapped([(f"         end them with: rubicon kill {agent.id}", "dim")])
