@@ -58,14 +58,12 @@ UNHOOKED: tuple[_Known, ...] = (
     _Known(
         "raw-sockets",
         "missing",
-        "AF_PACKET and AF_XDP pass no cgroup hook: an agent with NET_RAW can send frames unseen; `rubicon run` takes "
-        "that capability away unless --privileged is given",
+        "AF_PACKET and AF_XDP pass no cgroup hook: an agent with NET_RAW can send frames unseen",
     ),
     _Known(
         "vsock",
         "missing",
-        "AF_VSOCK passes no cgroup hook; under `rubicon run` the seccomp filter refuses it, unless --privileged is "
-        "given",
+        "AF_VSOCK passes no cgroup hook",
     ),
     _Known(
         "accept",
