@@ -32,13 +32,16 @@ static __always_inline __u16 string_append(struct exec_scratch *scratch, __u32 *
 	__u32 at = *position;
 	long length;
 
-	/* one more than may be kept: room for the NUL, which is not */
-	length = bpf_probe_read_kernel_str(&scratch->data[at & EXEC_PATHS_MASK], LIMIT_PATH + 1, string);
+	/* two more than may be kept: the NUL, and one byte that tells a string which is longer from one which just fits */
+	length = bpf_probe_read_kernel_str(&scratch->data[at & EXEC_PATHS_MASK], LIMIT_PATH + 2, string);
 	if (length <= 1)
 		return 0;
-	if (length == LIMIT_PATH + 1)
-		scratch->event.header.flags |= EVENT_PATH_TRUNCATED; /* or exactly as long as the limit */
-	length = (length - 1) & (LIMIT_PATH * 2 - 1);
+	length--;
+	if (length > LIMIT_PATH) {
+		scratch->event.header.flags |= EVENT_PATH_TRUNCATED;
+		length = LIMIT_PATH;
+	}
+	length &= LIMIT_PATH * 2 - 1;
 	*position = at + length;
 	return length;
 }
