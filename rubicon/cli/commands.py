@@ -16,6 +16,8 @@ COMMANDS = (
     "alerts",
     "kill",
     "coverage",
+    "doctor",
+    "logs",
     "version",
     "completion",
 )

@@ -76,6 +76,8 @@ def _summary(output: Output, agent: Agent) -> None:
 
 def _list(output: Output, agent: Agent) -> None:
     living = [each for each in agent.tree().processes if each.alive]
+    if not living:
+        return  # it has ended meanwhile
     names = ", ".join(f"{program(each)}[{each.pid}]" for each in living[:10])
     more = f" and {len(living) - 10} more" if len(living) > 10 else ""
     output.wrapped([(f"rubicon: {len(living)} processes live on, watched: {names}{more}", "yellow")])
