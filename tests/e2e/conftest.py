@@ -1,0 +1,36 @@
+"""One host for the tests of a file: plane and sensor are up, and gone afterwards."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import LOCK, RECORDS, remove_instance
+from tests.e2e.host import Host
+
+
+@pytest.fixture(scope="module")
+def own_host() -> Iterator[Host]:
+    """An instance where nothing runs yet; whatever the test left of it is gone afterwards."""
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        host = Host()
+        RECORDS.mkdir(mode=0o700, exist_ok=True)
+        (RECORDS / host.instance.name).write_text(str(os.getpid()))
+        try:
+            yield host
+        finally:
+            host.rubicon("down", "--yes")
+            remove_instance(host.instance)
+
+
+@pytest.fixture(scope="module")
+def host(own_host: Host) -> Host:
+    """The same, up."""
+    done = own_host.rubicon("up")
+    assert done.returncode == 0, done.stderr
+    return own_host
