@@ -89,6 +89,7 @@ def run(
     except BaseException:
         child.abandon()
         raise
+    wait.forward(child, terminal)
     terminal.give(child)
     try:
         child.release()

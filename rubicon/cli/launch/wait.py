@@ -17,10 +17,10 @@ def ignored() -> list[int]:
     return [number for number in FORWARDED if signal.getsignal(number) == signal.SIG_IGN]
 
 
-def wait(child: Child, terminal: Terminal) -> int:
-    """Wait for the end; returns the status as a shell tells it: 0 to 255, 128 + n after signal n."""
+def forward(child: Child, terminal: Terminal) -> None:
+    """From now on what is sent to us reaches CMD. To be called before CMD may execute: no signal falls between."""
 
-    def forward(number: int, _frame: FrameType | None) -> None:
+    def pass_on(number: int, _frame: FrameType | None) -> None:
         child.signal(number)
 
     def resumed(_number: int, _frame: FrameType | None) -> None:
@@ -29,13 +29,21 @@ def wait(child: Child, terminal: Terminal) -> int:
 
     for number in FORWARDED:
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, forward)
+            signal.signal(number, pass_on)
     signal.signal(signal.SIGCONT, resumed)
+
+
+def wait(child: Child, terminal: Terminal) -> int:
+    """Wait for the end; returns the status as a shell tells it: 0 to 255, 128 + n after signal n."""
     while True:
-        _, status = os.waitpid(child.pid, os.WUNTRACED)
-        if os.WIFSTOPPED(status):
-            _stop(child, terminal)
+        # it stays unreaped until nothing is passed on any more: its pid cannot become a stranger's before
+        seen = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+        if seen and seen.si_code in (os.CLD_STOPPED, os.CLD_TRAPPED):
+            if os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG):
+                _stop(child, terminal)
             continue
+        _pass_nothing_on()
+        _, status = os.waitpid(child.pid, 0)
         terminal.take(child, restore=os.WIFSIGNALED(status))
         return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
@@ -46,3 +54,10 @@ def _stop(child: Child, terminal: Terminal) -> None:
     terminal.take(child, restore=False)
     os.kill(os.getpid(), signal.SIGSTOP)
     # `resumed` gives the terminal back: it runs before this returns
+
+
+def _pass_nothing_on() -> None:
+    for number in FORWARDED:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.signal(signal.SIGCONT, signal.SIG_DFL)

@@ -1,0 +1,73 @@
+"""`rubicon up`, what keeps the daemons running, and `rubicon down`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sensor.kernel import host as kernel_host
+from tests.e2e.host import Host, until
+
+pytestmark = pytest.mark.root
+
+
+def test_run_starts_what_does_not_run(own_host: Host) -> None:
+    done = own_host.rubicon("run", "--", "true")
+    assert done.returncode == 0
+    assert "starting plane and sensor" in done.stderr
+    assert own_host.daemon("rubicon-sensor")
+    again = own_host.rubicon("up")
+    assert (again.returncode, again.stdout) == (0, "plane and sensor were up already\n")
+
+
+def test_doctor_sends_an_event_through_everything(host: Host) -> None:
+    found = {each["check"]: each for each in host.json("doctor")}
+    assert found["pipeline"]["state"] == "ok"
+    assert found["kernel"]["state"] == "ok"
+
+
+@pytest.mark.parametrize("name", ["rubicon-plane", "rubicon-sensor"])
+def test_a_killed_daemon_is_started_again(host: Host, name: str) -> None:
+    before = host.daemon(name)
+    os.kill(before, signal.SIGKILL)
+    until(lambda: host.daemon(name) not in (0, before))
+    until(lambda: host.rubicon("doctor").returncode == 0)
+    assert host.rubicon("run", "-q", "--", "true").returncode == 0
+
+
+def test_logs_are_shown(host: Host) -> None:
+    assert "sensor ready" in host.rubicon("logs", "sensor").stdout
+    assert host.rubicon("logs", "-n", "1").stdout.count("\n") >= 2
+
+
+def test_down_asks_when_agents_live_and_leaves_nothing(host: Host) -> None:
+    host.rubicon("run", "-q", "--name", "lives-on", "--", "sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $!")
+    asked = host.rubicon("down", input="n\n", stdin=None)
+    assert asked.returncode == 130
+    assert "lives-on" in asked.stderr
+    assert host.rubicon("kill", "lives-on").returncode == 0
+    done = host.rubicon("down")
+    assert done.returncode == 0, done.stderr
+    assert not host.daemon("supervisor")
+    assert not (kernel_host.cgroup_root() / host.instance.cgroup).exists()
+    bpffs = kernel_host.bpffs()
+    assert bpffs is None or not (bpffs / host.instance.name).exists()
+    assert not list(host.instance.run_dir.glob("*.sock"))
+    links = json.loads(
+        subprocess.run(["bpftool", "link", "list", "-j"], capture_output=True, check=True).stdout or "[]"
+    )
+    assert not [link for link in links if "cgroup_id" in link and _mine(link, host)]
+    assert host.rubicon("ps").returncode == 3
+    assert host.rubicon("doctor").returncode == 1
+    assert host.rubicon("down").returncode == 0
+
+
+def _mine(link: dict[str, object], host: Host) -> bool:
+    """A link of an agent's cgroup that is this host's; those of the root cgroup may be another instance's."""
+    top = kernel_host.cgroup_root() / host.instance.cgroup
+    return top.exists() and link["cgroup_id"] in {path.stat().st_ino for path in Path(top).rglob("*")}
