@@ -145,11 +145,12 @@ def _asks(memory: Memory, event: event_pb2.Event, process: ProcessKey, agent: Ag
 
 
 def _handed_over(memory: Memory, event: event_pb2.Event, process: ProcessKey, agent: AgentView) -> Iterator[Case]:
-    """The maker of a tunnel's socket ended; a child that it forked to the background holds it now."""
+    """The maker of a tunnel's socket ended; a child that it forked to the background, or whom it handed it to, holds it
+    now."""
     for case in list(memory.cases.values()):
         heir = holder(case.conversation, agent)
         if case.severity and case.conversation.owner == process != heir:
-            text = f"pid {process.pid}, which opened the connection, ended; its child pid {heir.pid} holds it"
+            text = f"pid {process.pid}, which opened the connection, ended; pid {heir.pid} holds it now"
             case.add(EvidenceItem.of(event, "process", text, pid=str(heir.pid)))
             yield case
 

@@ -195,12 +195,10 @@ def arguments(argv: list[str]) -> Arguments:
     rest = argv[1:]
     while rest:
         word = rest.pop(0)
-        if word == "--" and host:
-            break
         if word == "--":
-            if rest:
-                host = host or rest.pop(0)
-            continue
+            # whatever follows, or follows the host after it, is the command (ssh.c: opt_terminated)
+            host = host or (rest[0] if rest else "")
+            break
         if not word.startswith("-") or word == "-":
             if host:
                 break

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from controlplane.detectors._ssh.words import Forward, join_forward, parse_forward, split_option
+from controlplane.detectors._ssh.words import SOCKS, Forward, join_forward, parse_forward, split_option
 
 OPENSSH_WITH_VALUE = frozenset("bceilmopBDEFIJLOPQRSwW")
 OPENSSH_FLAGS = frozenset("1246afgknqstvxACGKMNTVXYy")
@@ -42,6 +42,8 @@ class Command:
     """ClearAllForwardings as written; None when it is not."""
     mode_only: bool = False
     """-V, -G or -Q: prints something and connects nowhere."""
+    terminated: bool = False
+    """`--` was given."""
 
     def want(self, value: str, written: str) -> None:
         """Notes a remote forward if the value is one."""
@@ -61,6 +63,9 @@ def openssh(argv: Sequence[str]) -> Command | None:
         if stop >= len(rest) or command.host:
             break
         command.user, command.host = _destination(rest[stop])
+        if command.terminated:
+            # what follows is the command
+            break
         rest = rest[stop + 1 :]
     # ssh.c: -W implies ClearAllForwardings, unless that is set otherwise
     if command.clears or (command.clears is None and command.stdio_forward):
@@ -107,7 +112,7 @@ def anywhere(argv: Sequence[str]) -> Command:
     for word, following in zip(argv[1:], [*argv[2:], ""], strict=True):
         for value, written in _loose(word, following):
             forward = parse_forward(value)
-            if forward is not None and forward.target != "socks":
+            if forward is not None and forward.target != SOCKS and "${" not in value:
                 command.want(value, written)
     return command
 
@@ -155,6 +160,7 @@ def _getopt(
     while index < len(rest):
         word = rest[index]
         if word == "--":
+            into.terminated = True
             return index + 1
         if not word.startswith("-") or word == "-":
             return index
@@ -209,7 +215,8 @@ def _configure(value: str, written: str, into: Command) -> None:
     if keyword == "remoteforward":
         into.want(join_forward(arguments), written)
     elif keyword == "clearallforwardings":
-        into.clears = first.lower() in ("yes", "true")
+        # the first one counts
+        into.clears = first.lower() in ("yes", "true") if into.clears is None else into.clears
     elif keyword == "controlpath":
         into.control_path = into.control_path or first
     elif keyword == "controlmaster":

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from controlplane.detectors._ssh.shape import Shape
 from controlplane.detectors._ssh.wire import Mode, Side
 from controlplane.model.keys import ProcessKey, process_key
 from controlplane.model.view import AgentView
-from rubicon.v1 import event_pb2, flow_pb2
+from rubicon.v1 import event_pb2, flow_pb2, process_pb2
 
 MANY = 256
 _MANY_UNDECIDED = 1024
@@ -36,7 +37,7 @@ class Conversation:
     """The banner."""
     outbound: Side
     inbound: Side
-    shape: Shape = field(default_factory=Shape)
+    shape: Shape
     received: deque[Seen] = field(default_factory=lambda: deque(maxlen=16))
     first_answer: Seen | None = None
     """The first packet that was sent after the newest one received. SSH_MSG_IGNORE, which asyncssh sends before
@@ -88,7 +89,8 @@ class Conversations:
         if not outbound.banner or owner is None or not self._opened_here(cookie, payload.flow, agent):
             return None
         del self._sides[cookie]
-        found = Conversation(cookie, owner, event, outbound, inbound)
+        shape = Shape(one_write="OpenSSH" in outbound.banner)
+        found = Conversation(cookie, owner, event, outbound, inbound, shape)
         _remember(self.by_cookie, cookie, found, MANY)
         return found
 
@@ -118,11 +120,12 @@ class Conversations:
         """Conversations whose socket the process has: its own, and those of its makers while it runs the image it was
         forked with.
 
-        SSH clients that go to the background (`ssh -f`, ControlPersist) fork, and the child keeps the socket.
+        SSH clients that go to the background (`ssh -f`, ControlPersist) fork, and the child keeps the socket. One that was
+        handed over counts, too; see `holder`.
         """
         keys = set(inherited_from(key, agent))
         for conversation in list(self.by_cookie.values()):
-            if conversation.owner in keys:
+            if conversation.owner in keys or holder(conversation, agent) == key:
                 yield conversation
 
 
@@ -137,8 +140,9 @@ def inherited_from(key: ProcessKey, agent: AgentView) -> Iterator[ProcessKey]:
 
 
 def holder(conversation: Conversation, agent: AgentView) -> ProcessKey:
-    """The living process that has the conversation's socket: its maker, or else the youngest child that was forked
-    with it."""
+    """The living process that has the conversation's socket: its maker; or else the youngest child that was forked
+    with it; or else the one to whom the maker handed it over a socket that was its standard output (ssh_config(5)
+    ProxyUseFdpass), the nearest ancestor that lives."""
     owner = agent.process(conversation.owner)
     if owner is None or owner.alive:
         return conversation.owner
@@ -147,7 +151,13 @@ def holder(conversation: Conversation, agent: AgentView) -> ProcessKey:
         for process in agent.descendants(conversation.owner)
         if process.alive and conversation.owner in set(inherited_from(process.key, agent))
     ]
-    return heirs[-1] if heirs else conversation.owner
+    if heirs:
+        return heirs[-1]
+    if any(descriptor.kind == process_pb2.DESCRIPTOR_KIND_SOCKET for descriptor in owner.image.stdio[:2]):
+        for process in islice(agent.ancestors(conversation.owner), _LEVELS):
+            if process.alive:
+                return process.key
+    return conversation.owner
 
 
 def _take(conversation: Conversation, time_ns: int, outbound: bool, length: int) -> str:

@@ -10,7 +10,8 @@ What is looked for, and nothing else, so that sizes never raise a false alarm by
       `no-more-sessions`, or both, in exactly their sizes: OpenSSH flushes each forward request on its own, and
       without one these come first; or
   (b) the server's first small answer has exactly m bytes: REQUEST_SUCCESS or REQUEST_FAILURE. Opening a channel is
-      answered by m + 16 or more, `no-more-sessions` not at all, and a keepalive comes no sooner than its interval.
+      answered by m + 16 or more and `no-more-sessions` not at all. A keepalive is answered so, too: it comes later, or
+      after `no-more-sessions`, and then nothing is said.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ FORWARD = (27, 27 + 16)
 IGNORE = 5
 SESSION = 24
 NO_MORE_SESSIONS = 34
+KEEPALIVE = 27
 _TOGETHER_NS = 100_000_000
 _AT_ONCE_NS = 500_000_000
 _MANY_INBOUND = 64
@@ -30,9 +32,11 @@ _MANY_INBOUND = 64
 class Shape:
     """Fed with every packet of one client's connection in order; says once that the pattern is complete."""
 
-    __slots__ = ("_earlier", "_first_ns", "_leading", "_sent", "decided", "least", "modes", "success_ns")
+    __slots__ = ("_earlier", "_first_ns", "_leading", "_one_write", "_sent", "decided", "least", "modes", "success_ns")
 
-    def __init__(self) -> None:
+    def __init__(self, *, one_write: bool = False) -> None:
+        """`one_write`: the client is one that writes a session's opening and `no-more-sessions` together (OpenSSH)."""
+        self._one_write = one_write
         self._earlier: set[int] = set()
         self._sent = False
         self._leading: list[int] = []
@@ -103,7 +107,10 @@ class Shape:
         both = mode.size(SESSION) + mode.size(NO_MORE_SESSIONS)
         if self._leading[0] == mode.size(SESSION):
             # may be a session itself: only what cannot follow one of its own will do
-            return length == both
+            return length == both or (self._one_write and length == mode.size(NO_MORE_SESSIONS))
+        if self._leading[0] == mode.size(NO_MORE_SESSIONS) and length == mode.size(KEEPALIVE):
+            # may be `ssh -N` and its first keepalive, which comes at the next turn of a second
+            return False
         return length in (both, mode.size(SESSION), mode.size(NO_MORE_SESSIONS))
 
     def _inbound(self, length: int) -> str:
@@ -112,10 +119,11 @@ class Shape:
         if length == self.least:
             asked_at_once = self._first_ns - self.success_ns <= _AT_ONCE_NS
             self.decided = True
-            if len(self._leading) == 1 and asked_at_once:
+            keepalive = any(mode.size(KEEPALIVE) in self._leading[1:] for mode in self.modes)
+            if asked_at_once and not keepalive:
                 return (
-                    f"after authentication one packet of {self._leading[0]} bytes, the size of a remote-forward "
-                    f"request, answered by {length} bytes, the smallest packet of this connection"
+                    f"after authentication {len(self._leading)} lone packet(s) of {self._leading[0]} bytes, the size of a "
+                    f"remote-forward request, answered by {length} bytes, the smallest packet of this connection"
                 )
         elif any(length <= mode.size(FORWARD[1]) for mode in self.modes):
             self.decided = True

@@ -6,7 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+SOCKS = "socks"
+"""Target of a forward whose far side says for each connection where it goes; also the one service name that is taken
+where only a port can tell a forward from another word."""
 _SERVICE = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+_VARIABLE = re.compile(r"\$\{\w+\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,46 +69,63 @@ def join_forward(arguments: Sequence[str]) -> str:
 
 
 def parse_forward(spec: str) -> Forward | None:
-    """Reads [address:]port[:host:port], with Unix-socket paths and [v6] brackets, as readconf.c parse_forward does;
-    None if it is none."""
-    fields = _fields(spec.strip())
-    paths = [name.startswith("/") for name in fields]
-    shape = (len(fields), *paths)
-    if shape == (1, True):
-        return Forward(fields[0], "socks")
-    if shape == (1, False) and _is_port(fields[0], numeric=True):
-        return Forward(fields[0], "socks")
-    if shape == (2, True, True):
-        return Forward(fields[0], fields[1])
-    if shape == (2, False, True) and _is_port(fields[0]):
-        return Forward(fields[0], fields[1])
-    if shape == (2, False, False) and _is_port(fields[1], numeric=True):
-        return Forward(":".join(fields), "socks")
-    if shape == (3, True, False, False) and _is_port(fields[2]):
-        return Forward(fields[0], ":".join(fields[1:]))
-    if shape == (3, False, False, True) and _is_port(fields[1]):
-        return Forward(":".join(fields[:2]), fields[2])
-    if shape == (3, False, False, False) and _is_port(fields[0]) and fields[1] and _is_port(fields[2]):
-        return Forward(fields[0], ":".join(fields[1:]))
-    if shape == (4, False, False, False, False) and _is_port(fields[1]) and fields[2] and _is_port(fields[3]):
-        return Forward(":".join(fields[:2]), ":".join(fields[2:]))
+    """Reads [address:]port[:host:port] as readconf.c parse_forward does: a field with a slash in it is a Unix socket's
+    path, brackets keep their colons, a backslash keeps the next character. None if it is no forward.
+
+    What ${VARIABLES} stand for is not known here: with one, the whole is taken as a forward.
+    """
+    spec = spec.lstrip()
+    if _VARIABLE.search(spec):
+        return Forward(spec, "as the environment says")
+    fields = _fields(spec)
+    names = [name for name, _ in fields]
+    shape = (len(fields), *("/" in name for name in names))
+    if shape == (1, True) or (shape == (1, False) and _is_port(names[0], numeric=True)):
+        return Forward(names[0], SOCKS)
+    if shape == (2, True, True) or (shape == (2, False, True) and _is_port(names[0])):
+        return Forward(names[0], names[1])
+    if shape == (2, False, False) and _is_port(names[1], numeric=True):
+        return Forward(_join(fields), SOCKS)
+    if shape[:2] == (3, True) and _is_port(names[2]):
+        return Forward(names[0], _join(fields[1:]))
+    if shape[:3] == (3, False, False) and shape[3] and _is_port(names[1]):
+        return Forward(_join(fields[:2]), names[2])
+    if shape == (3, False, False, False) and _is_port(names[0]) and names[1] and _is_port(names[2]):
+        return Forward(names[0], _join(fields[1:]))
+    if shape == (4, False, False, False, False) and _is_port(names[1]) and names[2] and _is_port(names[3]):
+        return Forward(_join(fields[:2]), _join(fields[2:]))
     return None
 
 
-def _fields(spec: str) -> list[str]:
-    """The fields between colons; brackets keep their colons, and outside of a path a slash separates as a colon does
-    (host/port)."""
-    fields = re.findall(r"(?:^|(?<=:))(\[[^\]]*\]|/[^:]*|[^:]*)(?::|$)", spec)
-    out: list[str] = []
-    for name in fields:
-        if not name.startswith(("/", "[")) and "/" in name:
-            out.extend(name.split("/"))
-        else:
-            out.append(name)
-    return out[:5]
+def _join(fields: Sequence[tuple[str, bool]]) -> str:
+    return ":".join(f"[{name}]" if bracketed else name for name, bracketed in fields)
+
+
+def _fields(spec: str) -> list[tuple[str, bool]]:
+    """Fields between colons, and whether each stood in brackets; none when readconf.c parse_fwd_field fails or there
+    are more than four."""
+    fields: list[tuple[str, bool]] = []
+    at = 0
+    while at < len(spec):
+        if spec[at] == "[":
+            end = spec.find("]", at)
+            if end < 0 or spec[end + 1 : end + 2] not in ("", ":"):
+                return []
+            fields.append((spec[at + 1 : end], True))
+            at = end + 2
+            continue
+        name = ""
+        while at < len(spec) and spec[at] != ":":
+            if spec[at] == "\\":
+                at += 1
+            name += spec[at : at + 1]
+            at += 1
+        fields.append((name, False))
+        at += 1
+    return fields if len(fields) <= 4 else []
 
 
 def _is_port(text: str, *, numeric: bool = False) -> bool:
     if text.isascii() and text.isdigit():
         return int(text) <= 65535
-    return not numeric and _SERVICE.fullmatch(text) is not None
+    return text == SOCKS if numeric else _SERVICE.fullmatch(text) is not None

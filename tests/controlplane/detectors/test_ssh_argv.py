@@ -27,8 +27,8 @@ def found(command: argv.Command | None) -> list[tuple[str, str]]:
         "ssh -NTfvvvR 9000:h:80 u@x",
         "ssh x -R 9000:h:80",
         "ssh -p 443 x -N -R 9000:h:80",
-        "ssh -- x -R 9000:h:80",
-        "ssh -R 9000/h/80 x",
+        "ssh -N -R 9000:h:80 -- x",
+        "ssh -l -- x -R 9000:h:80",
         "ssh -R 9000:h:80 x command -R 1:b:2",
         "ssh -o RemoteForward=9000:h:80 x",
         "ssh -oRemoteForward=9000:h:80 x",
@@ -39,6 +39,7 @@ def found(command: argv.Command | None) -> list[tuple[str, str]]:
         "ssh -S /tmp/s -O forward -R 9000:h:80 x",
         "ssh -Oforward -S/tmp/s -R9000:h:80 x",
         "ssh -W a:1 -o ClearAllForwardings=no -R 9000:h:80 x",
+        "ssh -oClearAllForwardings=no -oClearAllForwardings=yes -R 9000:h:80 x",
         "anything-at-all -4R 9000:h:80 ssh://u@x:443",
     ],
 )
@@ -51,6 +52,7 @@ def test_openssh_spellings(line: str) -> None:
     [
         "ssh x command -R 9000:h:80",
         "ssh x -- -R 9000:h:80",
+        "ssh -- x -R 9000:h:80",
         "ssh -L 9000:h:80 x",
         "ssh -D 1080 x",
         "ssh -W a:1 -R 9000:h:80 x",
@@ -87,13 +89,22 @@ def test_openssh_refuses(line: str) -> None:
         ("9000:/run/near.sock", "9000", "/run/near.sock"),
         ("localhost:9000:/run/near.sock", "localhost:9000", "/run/near.sock"),
         ("/run/far.sock", "/run/far.sock", "socks"),
+        ("run/far:near/sock", "run/far", "near/sock"),
+        ("9000/h/80", "9000/h/80", "socks"),
+        (r"/run/a\:b:h:80", "/run/a:b", "h:80"),
+        ("[/run/a:b]:h:80", "/run/a:b", "h:80"),
+        ("socks", "socks", "socks"),
+        ("${WHAT}", "${WHAT}", "as the environment says"),
+        ("9000:${WHERE}", "9000:${WHERE}", "as the environment says"),
     ],
 )
 def test_forwards(spec: str, listen: str, target: str) -> None:
     assert words.parse_forward(spec) == words.Forward(listen, target)
 
 
-@pytest.mark.parametrize("spec", ["", ":", "pattern", "host:dir", "70000", "a:b:c:d:e", "9000::80", ".", "1:2:3:x:y:z"])
+@pytest.mark.parametrize(
+    "spec", ["", ":", "pattern", "host:dir", "70000", "a:b:c:d:e", "9000::80", ".", "1:2:3:x:y:z", "[::1:9000"]
+)
 def test_no_forwards(spec: str) -> None:
     assert words.parse_forward(spec) is None
 
@@ -119,6 +130,7 @@ def test_grammar_follows_the_banner(banner: str, line: str) -> None:
     ("banner", "line"),
     [
         ("SSH-2.0-paramiko_3.4", "python3 backup.py -R 2024 x"),
+        ("SSH-2.0-paramiko_3.4", "python3 backup.py -R ${HOME} x"),
         ("SSH-2.0-OpenSSH_9.2p1", "ssh x rsync --server -R 9000:h:80"),
         ("SSH-2.0-PuTTY_Release_0.78", "plink x run -R 9000:h:80"),
     ],

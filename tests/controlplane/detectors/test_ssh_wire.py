@@ -78,8 +78,8 @@ LOGIN = [(True, 44), (False, 44), (True, 60), (False, 68), (True, 140), (False, 
 LOGIN_GCM = [(True, 52), (False, 52), (True, 68), (False, 68), (True, 148), (False, 100), (True, 308), (False, 36)]
 
 
-def run(packets: list[tuple[bool, int]], gap_ms: float = 1) -> str:
-    shape = Shape()
+def run(packets: list[tuple[bool, int]], gap_ms: float = 1, *, one_write: bool = False) -> str:
+    shape = Shape(one_write=one_write)
     found = [shape.packet(int(at * gap_ms * MS), outbound, length) for at, (outbound, length) in enumerate(packets)]
     assert sum(map(bool, found)) <= 1
     return "".join(found)
@@ -106,6 +106,8 @@ def test_forward_requests(packets: list[tuple[bool, int]]) -> None:
     [
         [*LOGIN, (True, 112), (False, 552), (False, 200), (True, 52), (False, 72), (True, 36)],  # ssh host command
         [*LOGIN, (True, 60), (False, 552), (False, 156)],  # ssh -N
+        [*LOGIN, (True, 60), (True, 52), (False, 28)],  # ssh -N, and its keepalive at once
+        [*LOGIN, (True, 52), (True, 60), (False, 44)],  # a session, and a request on it
         [*LOGIN_GCM, (True, 68), (False, 568), (False, 164)],  # ssh -N
         [*LOGIN, (True, 152), (False, 552), (False, 200), (True, 36)],  # ssh -W
         [*LOGIN, (True, 92), (False, 44), (True, 60)],  # a direct-tcpip channel
@@ -125,3 +127,11 @@ def test_keepalives_are_no_request() -> None:
     """`ssh -N` with ServerAliveInterval 1: the sizes fit, the times do not."""
     assert run([*LOGIN, (True, 60), (True, 52), (False, 28)], gap_ms=1000) == ""
     assert run([*LOGIN, (True, 52), (False, 28)], gap_ms=1000) == ""
+
+
+def test_a_request_of_a_sessions_size() -> None:
+    """`ssh -N -R '*:9000:…'`: what follows tells, where it is known how the client writes."""
+    packets = [*LOGIN, (True, 52), (True, 60), (False, 552)]
+    assert "remote-forward" in run(packets, one_write=True)
+    assert run(packets) == ""
+    assert "remote-forward" in run([*LOGIN, (True, 52), (True, 60), (False, 28)])

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from controlplane.model import Alert
 from controlplane.pipeline import Pipeline
 from rubicon.v1 import event_pb2, sensor_service_pb2
-from sensor.ship.segment import Segment
+from sensor.act.cgroup import Cgroup
+from sensor.ship.segment import FILE_HEADER, read_entry
 from tests.controlplane.detectors.golden import HOST
 from tests.e2e.sensor import Sensor, until
-from tests.e2e.ssh.scenarios import Scenario
-from tests.e2e.ssh.world import SECRET, SECRET_PORT, World
+from tests.e2e.ssh.scenario import CONFIG, Scenario
+from tests.e2e.ssh.world import SECRET, SECRET_PORT, SSHD_PORTS, World
+
+TUNNELS = frozenset((*SSHD_PORTS, 8443))
+"""Remote ports of the connections that carry tunnels."""
 
 
 @dataclass
@@ -23,7 +29,8 @@ class Run:
     scenario: Scenario
     agent: str
     events: list[event_pb2.Event]
-    pulled: bytes
+    carriers: frozenset[int]
+    """Pids of the agent that held a connection to an SSH server while something was pulled, as /proc showed it."""
 
     def alerts(self) -> dict[str, list[Alert]]:
         """Alerts by detector, from the plane's whole pipeline."""
@@ -36,15 +43,13 @@ class Run:
         return by_detector
 
     def first_relayed_ns(self) -> int:
-        """Kernel time of the first packet between the agent and the inside of the house; a large number if there is
-        none."""
+        """Kernel time of the first byte that could go between the agent and the inside of the house (a packet, or the
+        connect to the Unix socket)."""
         return min(
-            (
-                event.time_ns
-                for event in self.events
-                if event.HasField("packet") and event.packet.flow.destination_port == SECRET_PORT
-            ),
-            default=1 << 62,
+            event.time_ns
+            for event in self.events
+            if (event.HasField("packet") and event.packet.flow.destination_port == SECRET_PORT)
+            or (event.HasField("unix_connect") and event.unix_connect.path.endswith("/inside.sock"))
         )
 
 
@@ -54,45 +59,60 @@ class Recorder:
     def __init__(self, sensor: Sensor, world: World) -> None:
         self._sensor = sensor
         self._world = world
+        self._read: dict[Path, int] = {}
+        self._events: list[event_pb2.Event] = []
 
     def run(self, scenario: Scenario) -> Run:
         """Runs a scenario to its end: pulled through, or over by itself, and then killed."""
         if scenario.prepare is not None:
             scenario.prepare(self._world)
-        environment = [f"{name}={value}" for name, value in scenario.env(self._world).items()]
-        command = [*self._world.enter, "env", *environment, *scenario.words(self._world)]
+        words = scenario.words(self._world)
+        command = [*self._world.enter, "env", *scenario.env(self._world), *words]
         answer, child = self._sensor.launch(*command, name=f"{scenario.name}-{os.getpid()}")
         agent = answer["agent_id"]
-        pulled = b""
-        if scenario.port or scenario.unix:
+        carriers: frozenset[int] = frozenset()
+        if scenario.pulled:
             where = scenario.unix.format(dir=self._world.dir) or scenario.port
             pulled = self._world.pull(where, socks=SECRET_PORT if scenario.socks else 0)
+            assert pulled == SECRET, f"{scenario.name} forwarded {len(pulled)} bytes; {self._log()}"
+            carriers = frozenset(self._carriers(Cgroup.at(answer["cgroup_path"])))
         else:
             try:
-                child.wait(30)
+                child.communicate(timeout=scenario.seconds)
             except subprocess.TimeoutExpired:
-                raise AssertionError(f"{scenario.name} did not end") from None
+                raise AssertionError(f"{scenario.name} did not end; {self._log()}") from None
+        if CONFIG in scenario.kinds:
+            until(lambda: any(event.HasField("ssh_config") for event in self._of(agent)))
         self._sensor.call("kill", target=agent, reason="the scenario is over", force=True)
-        events = until(lambda: self._finished(agent))
-        if scenario.port or scenario.unix:
-            assert pulled == SECRET, (
-                f"{scenario.name} forwarded {len(pulled)} bytes; {self._sensor.log.read_text()[-2000:]}"
-            )
-        return Run(scenario, agent, events, pulled)
+        until(lambda: any(event.HasField("finish") for event in self._of(agent)))
+        return Run(scenario, agent, self._of(agent), carriers)
 
-    def _finished(self, agent: str) -> list[event_pb2.Event]:
-        events = [event for event in self._spooled() if event.agent_id == agent]
-        return events if any(event.HasField("finish") for event in events) else []
+    def _carriers(self, cgroup: Cgroup) -> Iterator[int]:
+        inodes = {inode for _, remote, inode in self._world.sockets("01") if remote in TUNNELS}
+        links = {f"socket:[{inode}]" for inode in inodes}
+        for pid in (int(line) for line in (cgroup.folder / "cgroup.procs").read_text().split()):
+            folder = Path(f"/proc/{pid}/fd")
+            try:
+                held = {os.readlink(name) for name in folder.iterdir()}
+            except FileNotFoundError:
+                continue  # it, or a descriptor of its, is gone
+            if held & links:
+                yield pid
 
-    def _spooled(self) -> list[event_pb2.Event]:
-        events: list[event_pb2.Event] = []
+    def _log(self) -> str:
+        servers = (self._world.dir / "servers.log").read_text()
+        return f"sensor: {self._sensor.log.read_text()[-600:]}\nservers: {servers[-1000:]}"
+
+    def _of(self, agent: str) -> list[event_pb2.Event]:
+        """The agent's events so far, each once."""
         for path in sorted(self._sensor.instance.spool_dir.glob("*.segment")):
             descriptor = os.open(path, os.O_RDONLY)
             try:
-                segment = Segment(path, 0)
-                for entry, _ in segment.entries(descriptor, os.fstat(descriptor).st_size):
+                size = os.fstat(descriptor).st_size
+                while found := read_entry(descriptor, self._read.get(path, FILE_HEADER.size), size):
+                    entry, self._read[path] = found
                     if entry.batch:
-                        events.extend(sensor_service_pb2.Batch.FromString(entry.batch).events)
+                        self._events.extend(sensor_service_pb2.Batch.FromString(entry.batch).events)
             finally:
                 os.close(descriptor)
-        return events
+        return [event for event in self._events if event.agent_id == agent]
