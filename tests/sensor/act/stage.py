@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -26,8 +23,7 @@ from sensor.collect.snapshot import snapshot
 from sensor.kernel.loader import Kernel
 from sensor.kernel.settings import KernelSettings
 from sensor.settings import EnrolSettings, KillSettings
-
-PROGRAMS = Path(__file__).parents[2] / "e2e" / "programs"
+from tests.sensor.act.keeper import Kept, kept
 
 
 def until(condition: Callable[[], object], seconds: float = 10) -> None:
@@ -43,36 +39,6 @@ def gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return True
-
-
-def v1(controller: str) -> Path:
-    """Where a v1 controller is mounted."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        left, _, right = line.partition(" - ")
-        if right.startswith("cgroup ") and controller in right.split(" ")[2].split(","):
-            return Path(left.split(" ")[4])
-    raise AssertionError(f"this test needs the v1 {controller} controller")
-
-
-@contextlib.contextmanager
-def capped(processes: int) -> Iterator[Path]:
-    """A watchdog outside: a group of the v1 pids controller; whatever is in it ends with the block."""
-    folder = v1("pids") / f"rubicon-t-{os.getpid()}-{secrets.token_hex(3)}"
-    folder.mkdir()
-    try:
-        (folder / "pids.max").write_text(str(processes))
-        yield folder
-    finally:
-        (folder / "pids.max").write_text("0")  # nobody forks any more, so killing by the list converges
-
-        def empty() -> bool:
-            for pid in (folder / "cgroup.procs").read_text().split():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
-            return not (folder / "cgroup.procs").read_text()
-
-        until(empty)
-        folder.rmdir()
 
 
 @dataclass
@@ -128,6 +94,15 @@ class Stage:
         agent = self.enroller.launch(child.pid, Facts(name=name, command=list(command)))
         self.release(child)
         return agent, child
+
+    @contextlib.contextmanager
+    def bomb(self, *command: str, most: int = 600) -> Iterator[tuple[Living, Kept]]:
+        """An agent that runs something which forks without end, from its first line of output on."""
+        with kept(*command, most=most) as bomb:
+            agent = self.enroller.launch(bomb.pid, Facts(command=list(command)))
+            bomb.release()
+            bomb.line()
+            yield agent, bomb
 
     def mover(self) -> tuple[Living, subprocess.Popen[str]]:
         """An agent that moves processes between cgroups; see `move_by`."""

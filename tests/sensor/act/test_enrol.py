@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -22,7 +22,8 @@ from sensor.errors import (
     TargetProtected,
 )
 from sensor.kernel.abi import TagFlag
-from tests.sensor.act.stage import Stage, capped, until
+from tests.sensor.act.keeper import compiled, kept
+from tests.sensor.act.stage import Stage, until
 
 pytestmark = pytest.mark.root
 
@@ -128,22 +129,21 @@ def test_a_tree_that_must_not_move_is_enrolled_where_it_is(stage: Stage) -> None
     assert stage.members(agent) == [child.pid]
 
 
-def test_a_tree_that_forks_all_the_time_is_enrolled_whole(stage: Stage, program: Callable[[str], str]) -> None:
-    with capped(200) as group:
-        child = stage.plain("sh", "-c", f"echo $$ > {group}/cgroup.procs; exec {program('bomb')} 4 20")
-        assert child.stdout
-        child.stdout.readline()
-        agent = stage.enroller.enrol_process(child.pid, Facts())
+@pytest.mark.parametrize("mode", [(), ("mixed",)])
+def test_a_tree_that_forks_all_the_time_is_enrolled_whole(stage: Stage, mode: tuple[str, ...]) -> None:
+    with kept(compiled("bomb"), "4", "20", *mode, most=200) as bomb:
+        bomb.release()
+        bomb.line()
+        agent = stage.enroller.enrol_process(bomb.pid, Facts())
         cgroup = stage.enroller.cgroup(agent)
         assert cgroup
         # frozen, so that nobody is half born or half dead while we look
         assert cgroup.freeze()
         until(lambda: "frozen 1" in (cgroup.folder / "cgroup.events").read_text())
-        inside = {int(pid) for pid in (group / "cgroup.procs").read_text().split()}
-        assert inside
-        assert inside == set(stage.members(agent)) == cgroup.processes()
+        assert bomb.living()
+        assert bomb.living() == set(stage.members(agent)) == cgroup.processes()
         stage.killer.kill_agent(agent, Order())
-        until(lambda: not (group / "cgroup.procs").read_text())
+        until(lambda: not bomb.living())
 
 
 def test_a_cgroup_is_enrolled_with_who_is_in_it_and_who_comes(stage: Stage, foreign: Cgroup) -> None:

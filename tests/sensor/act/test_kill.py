@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,8 @@ from sensor.act.processes import ancestors, family
 from sensor.act.protect import shielded
 from sensor.errors import ProcessNotFound, TargetProtected
 from sensor.kernel.abi import AgentFlag
-from tests.sensor.act.stage import Stage, capped, gone, until, v1
+from tests.sensor.act.keeper import compiled, v1
+from tests.sensor.act.stage import Stage, gone, until
 
 pytestmark = pytest.mark.root
 VERIFIED = response_pb2.RESPONSE_STATE_VERIFIED
@@ -157,19 +158,15 @@ def test_a_process_of_nobody_is_not_found(stage: Stage) -> None:
     assert child.poll() is None
 
 
-def test_a_fork_bomb_inside_an_agent_dies_and_its_siblings_live(stage: Stage, program: Callable[[str], str]) -> None:
-    with capped(600) as group:
-        script = f"echo $$ > {group}/cgroup.procs; {program('bomb')} 8 20 & sleep 60"
-        agent, child = stage.launch("sh", "-c", script)
-        assert child.stdout
-        child.stdout.readline()
-        bomb = next(task for task in stage.kernel.tasks() if task.comm == "bomb" and task.parent_pid == child.pid)
-        response = stage.killer.kill_process(agent, (bomb.pid, bomb.start_time), Order())
+def test_a_fork_bomb_inside_an_agent_dies_and_its_siblings_live(stage: Stage) -> None:
+    with stage.bomb("sh", "-c", f"{compiled('bomb')} 8 20 & sleep 60") as (agent, bomb):
+        target = next(task for task in stage.kernel.tasks() if task.comm == "bomb" and task.parent_pid == bomb.pid)
+        response = stage.killer.kill_process(agent, (target.pid, target.start_time), Order())
         assert response.state == VERIFIED, str(response)
         assert len(stage.members(agent)) == 2
-        assert len((group / "cgroup.procs").read_text().split()) == 2
+        assert len(bomb.living()) == 2
         assert stage.killer.kill_agent(agent, Order()).state == VERIFIED
-        until(lambda: not (group / "cgroup.procs").read_text())
+        assert bomb.status() == 137
 
 
 def test_what_cannot_die_yet_is_reported_and_followed(stage: Stage, v1_freezer: Path) -> None:

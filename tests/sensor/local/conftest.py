@@ -16,10 +16,10 @@ from rubicon.v1 import tokens
 from sensor.local.context import Context
 from sensor.local.server import LocalServer
 from sensor.settings import LocalSettings, Settings
-from tests.sensor.act.conftest import program, stage
+from tests.sensor.act.conftest import stage
 from tests.sensor.act.stage import Stage
 
-__all__ = ["program", "stage"]
+__all__ = ["stage"]
 NOBODY = 65534
 
 

@@ -1,0 +1,106 @@
+"""Fork bombs that cannot hurt the machine: each runs below e2e/programs/keeper.c, in a group of the v1 pids controller."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import secrets
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAMS = Path(__file__).parents[2] / "e2e" / "programs"
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="rubicon-programs-")
+
+
+@functools.cache
+def compiled(name: str) -> str:
+    """Compile one of tests/e2e/programs; the executable's path, of which the kernel shows the name's first 15 bytes."""
+    target = str(Path(_folder().name) / name)
+    subprocess.run(["cc", "-O2", "-Wall", "-pthread", "-o", target, str(PROGRAMS / f"{name}.c")], check=True)
+    return target
+
+
+def v1(controller: str) -> Path:
+    """Where a v1 controller is mounted."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        if right.startswith("cgroup ") and controller in right.split(" ")[2].split(","):
+            return Path(left.split(" ")[4])
+    raise AssertionError(f"this test needs the v1 {controller} controller")
+
+
+@dataclass
+class Kept:
+    """A command under a keeper; it begins at `release`."""
+
+    process: subprocess.Popen[str]
+    """The keeper, which is nobody's agent."""
+    group: Path
+    pid: int = 0
+    """The command's first process."""
+
+    def release(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def line(self) -> str:
+        """The next line of output."""
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def living(self) -> set[int]:
+        """Everybody in the group, zombies left out: the truth about who is left, from a controller that nothing here uses."""
+        return {int(pid) for pid in (self.group / "cgroup.procs").read_text().split()}
+
+    def status(self, seconds: float = 20) -> int:
+        """Wait until nobody is left; the first process's status, 128 + signal, or 99: the keeper had to end it."""
+        return self.process.wait(timeout=seconds)
+
+
+@contextlib.contextmanager
+def kept(*command: str, most: int = 1200, seconds: int = 60) -> Iterator[Kept]:
+    """Prepare a command; whatever becomes of it, nobody of it is left after the block, nor `seconds` after its start.
+
+    `most` is the most processes at once, zombies too.
+    """
+    group = v1("pids") / f"rubicon-t-{os.getpid()}-{secrets.token_hex(3)}"
+    group.mkdir()
+    (group / "pids.max").write_text(str(most))
+    keeper = subprocess.Popen(
+        [compiled("keeper"), str(group), str(seconds), *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    made = Kept(keeper, group)
+    try:
+        made.pid = int(made.line())
+        _until(lambda: made.pid in made.living())
+        yield made
+    finally:
+        keeper.terminate()
+        keeper.wait(timeout=30)
+        for pipe in (keeper.stdin, keeper.stdout):
+            assert pipe
+            with contextlib.suppress(OSError):
+                pipe.close()
+        _until(lambda: not made.living())
+        group.rmdir()
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "the keeper's group did not come to what it should be"
+        time.sleep(0.005)
