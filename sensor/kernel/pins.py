@@ -83,7 +83,7 @@ class Pins:
         """Remove every pin: links first, so that no hook runs while maps go."""
         for folder in (self.links, self.maps):
             for each in folder.iterdir() if folder.is_dir() else ():
-                each.unlink()
+                each.unlink(missing_ok=True)  # a sensor that is just ending may drop one itself
         for folder in [self.links, self.maps, *self.folder.glob("abi-*"), self.folder]:
             with contextlib.suppress(FileNotFoundError):
                 folder.rmdir()
