@@ -6,15 +6,16 @@ from __future__ import annotations
 import pytest
 
 from rubicon.v1 import alert_pb2
-from tests.controlplane.detectors.golden import HOST, write_golden
+from tests.controlplane.detectors.golden import HOST, alerts_of, write_golden
 from tests.e2e.ssh import hits_openssh, hits_others, misses
 from tests.e2e.ssh.recorder import Recorder, Run
-from tests.e2e.ssh.samples import lines
+from tests.e2e.ssh.samples import Cleaner
 from tests.e2e.ssh.scenario import ARGV, CONFIG, WIRE, Scenario, sample_path
 from tests.e2e.ssh.world import World
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 FORWARD, OUTBOUND = "ssh-remote-forward", "ssh-outbound"
+ID_OF = {"ssh_remote_forward": FORWARD, "ssh_outbound": OUTBOUND}
 OUTBOUND_SAMPLES = frozenset(("command", "dbclient", "long-lived"))
 HITS = (*hits_openssh.HITS, *hits_others.HITS)
 MISSES = misses.MISSES
@@ -32,9 +33,11 @@ def keep(run: Run, world: World) -> None:
             continue
         path = sample_path(module, scenario, hit=hit)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(lines(run.events, world)) + "\n")
+        path.write_text("\n".join(Cleaner(run.events, world).lines()) + "\n")
         if hit:
             write_golden(path)
+        found = {(alert.title, alert.severity, len(alert.evidence)) for alert in run.alerts().get(ID_OF[module], [])}
+        assert {(alert.title, alert.severity, len(alert.evidence)) for alert in alerts_of(path)} == found
 
 
 @pytest.mark.parametrize("scenario", HITS, ids=named)
