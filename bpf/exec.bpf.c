@@ -163,18 +163,23 @@ int BPF_PROG(process_exec, struct task_struct *task, pid_t old_pid, struct linux
 	__u32 pid = BPF_CORE_READ(task, tgid);
 	struct tag *tag = LOOKUP(tags, &pid);
 	struct place place;
+	bool known = true;
 
 	if (tag) {
 		agent = tag->agent;
-		if (agent_condemned(agent))
-			bpf_send_signal(SIGNAL_KILL);
 	} else {
 		place_of(task, 0, &place);
 		agent = place.agent;
-		if (!agent || stranger_known(pid, start_time) || !place_enrol(pid, start_time, agent))
+		if (!agent || stranger_known(pid, start_time))
 			return 0;
-		join_emit(task, task, &place, agent, JOIN_ENROLLED);
+		known = place_enrol(pid, start_time, agent);
+		if (known)
+			join_emit(task, task, &place, agent, JOIN_ENROLLED);
 	}
-	exec_emit(task, bprm, agent, start_time);
+	/* also who found no place in the hash, which has just condemned its agent */
+	if (agent_condemned(agent))
+		bpf_send_signal(SIGNAL_KILL);
+	if (known)
+		exec_emit(task, bprm, agent, start_time);
 	return 0;
 }

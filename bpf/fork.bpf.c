@@ -35,8 +35,11 @@ static __always_inline void fork_emit(struct task_struct *maker, struct task_str
 	EMIT_SUBMIT(record);
 }
 
-/* The child of an untagged process: an agent's only when it is born into its cgroup, and its maker is no stranger there. */
-static __always_inline void fork_untagged(struct task_struct *maker, struct task_struct *child)
+/*
+ * The child of an untagged process: an agent's only when it is born into its cgroup, and its maker is no stranger there. The agent
+ * when the maker, too, is in the agent's cgroup, which it is without a tag when the hash was full; else 0.
+ */
+static __always_inline __u64 fork_untagged(struct task_struct *maker, struct task_struct *child)
 {
 	__u32 maker_pid = BPF_CORE_READ(maker, tgid), child_pid = BPF_CORE_READ(child, tgid);
 	__u64 start_time = BPF_CORE_READ(child, start_boottime);
@@ -45,11 +48,15 @@ static __always_inline void fork_untagged(struct task_struct *maker, struct task
 
 	place_of(child, 0, &place);
 	if (!place.agent)
-		return;
-	if (stranger_known(maker_pid, BPF_CORE_READ(maker, group_leader, start_boottime)))
+		return 0;
+	if (stranger_known(maker_pid, BPF_CORE_READ(maker, group_leader, start_boottime))) {
 		UPDATE(strangers, &child_pid, &stranger, BPF_ANY);
-	else if (place_enrol(child_pid, start_time, place.agent))
+		return 0;
+	}
+	if (place_enrol(child_pid, start_time, place.agent))
 		join_emit(maker, child, &place, place.agent, JOIN_ENROLLED);
+	/* elsewhere it is a container's runtime (CLONE_INTO_CGROUP), and has nothing to do with the agent */
+	return BPF_CORE_READ(maker, cgroups, dfl_cgrp) == BPF_CORE_READ(child, cgroups, dfl_cgrp) ? place.agent : 0;
 }
 
 static __always_inline void fork_tagged(struct task_struct *maker, struct task_struct *child, struct tag *tag)
@@ -92,19 +99,19 @@ static __always_inline void fork_tagged(struct task_struct *maker, struct task_s
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_fork, struct task_struct *maker, struct task_struct *child)
 {
-	bool thread = BPF_CORE_READ(child, pid) != BPF_CORE_READ(child, tgid);
-	__u32 maker_pid = BPF_CORE_READ(maker, tgid);
+	__u32 maker_pid = BPF_CORE_READ(maker, tgid), child_pid = BPF_CORE_READ(child, tgid);
+	bool thread = (__u32)BPF_CORE_READ(child, pid) != child_pid;
 	struct tag *tag = LOOKUP(tags, &maker_pid);
+	__u64 agent = tag ? tag->agent : 0;
 
-	if (!tag) {
-		if (!thread)
-			fork_untagged(maker, child);
-		return 0;
-	}
 	if (!thread)
+		tag_expire(child_pid, BPF_CORE_READ(child, start_boottime));
+	if (tag && !thread)
 		fork_tagged(maker, child, tag);
+	else if (!tag && !thread)
+		agent = fork_untagged(maker, child);
 	/* last, because the high-water mark may just have condemned it */
-	if (agent_condemned(tag->agent))
+	if (agent && agent_condemned(agent))
 		bpf_send_signal(SIGNAL_KILL);
 	return 0;
 }

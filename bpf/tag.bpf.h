@@ -109,4 +109,16 @@ static __always_inline bool tag_remove(__u32 pid, __u64 agent)
 	return true;
 }
 
+/*
+ * Take away the tag that an earlier process of this pid left behind: the sensor may tag one that ends at that very moment, after
+ * its exit hook has run. Whoever gets the pid is not that process.
+ */
+static __always_inline void tag_expire(__u32 pid, __u64 start_time)
+{
+	struct tag *tag = tag_find(pid);
+
+	if (tag && tag->start_time != start_time)
+		tag_remove(pid, tag->agent);
+}
+
 #endif

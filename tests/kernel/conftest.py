@@ -19,9 +19,15 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 
 @pytest.fixture
-def kernel(instance: Instance) -> Iterator[Kernel]:
+def settings() -> KernelSettings:
+    """The defaults; a module may have a fixture of its own."""
+    return KernelSettings()
+
+
+@pytest.fixture
+def kernel(instance: Instance, settings: KernelSettings) -> Iterator[Kernel]:
     """Hooks attached, maps empty."""
-    opened = Kernel.open(instance, KernelSettings())
+    opened = Kernel.open(instance, settings)
     try:
         yield opened
     finally:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from sensor.kernel.abi import AgentFlag, TagFlag
-from tests.kernel.watched import AGENT, Watched, until
+from tests.kernel.watched import AGENT, OTHER, Watched, until
 
 pytestmark = pytest.mark.root
 
@@ -147,6 +147,27 @@ def test_pid_reuse_in_the_initial_namespace(watched: Watched, compiled: Compiled
     assert int(subprocess.check_output([compiled("clone"), "as", str(pid)], text=True)) == pid
     assert not watched.of("fork")
     assert len(watched.of("exit")) == 1
+
+
+def test_pid_reuse_of_a_tag_that_was_left_behind(watched: Watched, compiled: Compiled) -> None:
+    """The sensor tags a process at the moment of its end, after its exit hook: the next one of that pid is not the agent's."""
+    pid, _ = watched.run("true")
+    watched.empty()
+    assert watched.kernel.tags.add(pid, AGENT, 1, 0)
+    assert int(subprocess.check_output([compiled("clone"), "as", str(pid)], text=True)) == pid
+    assert len(watched.of("exec")) == 1, "the first process's own"
+    watched.empty()
+
+
+def test_pid_reuse_by_the_agent_of_a_tag_that_was_left_behind(watched: Watched, compiled: Compiled) -> None:
+    pid, _ = watched.run("true")
+    watched.empty()
+    assert watched.kernel.tags.add(pid, OTHER, 1, 0)
+    watched.run(compiled("clone"), "as", str(pid))
+    assert watched.one("fork").fork.child.pid == pid
+    assert {int(event.agent_id, 16) for event in watched.of("exec")} == {AGENT}
+    watched.empty()
+    assert not watched.tagged(OTHER)
 
 
 def test_tag_of_an_agents_child_says_nothing_of_its_root(watched: Watched) -> None:

@@ -149,4 +149,7 @@ class Watched:
         (self.cgroups / "cgroup.kill").write_text("1")
         for child in self._children:
             child.kill()
-            child.communicate()
+            child.wait()
+            for pipe in (child.stdin, child.stdout):
+                assert pipe
+                pipe.close()
