@@ -95,7 +95,7 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
             command.cgroup_path = request.cgroup_path
         await self._command(host, sensor_service_pb2.Command(enrol=command))
         stored = await self._until(agent.id, lambda now: now.state != agent_pb2.AGENT_STATE_PENDING)
-        return agent_service_pb2.EnrolAgentResponse(agent=stored)
+        return agent_service_pb2.EnrolAgentResponse(agent=mask.agent(stored))
 
     async def GetAgent(  # noqa: N802
         self, request: agent_service_pb2.GetAgentRequest, context: Any
@@ -135,7 +135,7 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
             write = Write()
             write.rows.put(schema.agents, convert.agent_message_row(agent, 0))
             await self._store.writer.commit(write)
-            return agent_service_pb2.FinishAgentResponse(agent=agent)
+            return agent_service_pb2.FinishAgentResponse(agent=mask.agent(agent))
         finish = sensor_service_pb2.FinishCommand(agent_id=agent.id, detach=request.detach)
         await self._command(agent.host, sensor_service_pb2.Command(finish=finish))
         stored = await self._until(agent.id, lambda now: now.state not in LIVING)

@@ -39,10 +39,13 @@ def parse(text: str) -> PageKey | None:
     if not text:
         return None
     try:
-        time_ns, _, key = _decode(text).decode().partition("/")
-        return int(time_ns), key
+        digits, _, key = _decode(text).decode().partition("/")
+        time_ns = int(digits)
+        if abs(time_ns) >= 2**63:  # no column could be compared with it
+            raise ValueError(text)
     except ValueError:
         raise InvalidArgument("page_token is not one of ours", "take next_page_token of the last response") from None
+    return time_ns, key
 
 
 def cursor(position: int) -> str:

@@ -9,6 +9,7 @@ from controlplane.store.rows import Row
 from rubicon.v1 import agent_pb2, alert_pb2, event_pb2, flow_pb2, process_pb2, response_pb2
 
 _SECOND = 1_000_000_000
+_FARTHEST = 2**63 - 1
 
 
 def stamp(wall_ns: int) -> Timestamp:
@@ -17,8 +18,8 @@ def stamp(wall_ns: int) -> Timestamp:
 
 
 def nanoseconds(time: Timestamp) -> int:
-    """The inverse; 0 for the empty message."""
-    return time.seconds * _SECOND + time.nanos
+    """The inverse; 0 for the empty message. What 64 bits cannot hold (before 1677, after 2262) becomes their end."""
+    return max(-_FARTHEST, min(time.seconds * _SECOND + time.nanos, _FARTHEST))
 
 
 def text(raw: bytes) -> str:
