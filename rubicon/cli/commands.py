@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 COMMANDS = (
     "run",
@@ -37,6 +40,21 @@ class Commands(click.Group):
         command: click.Command = importlib.import_module(f"rubicon.cli.command.{cmd_name}").COMMAND
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """`rubicon --help` and the shell's completion read what a command is for from its source, and load none."""
+        listing = click.Group(commands=_unloaded())
+        listing.list_commands = self.list_commands  # type: ignore[method-assign]
+        listing.format_commands(ctx, formatter)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands; options where the word begins like one."""
+        found = [
+            CompletionItem(name, help=command.get_short_help_str())
+            for name, command in _unloaded().items()
+            if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -48,3 +66,16 @@ class Commands(click.Group):
             hint = f"did you mean '{close[0]}'?" if close else f"to watch it, use 'rubicon run -- {args[0]} …'"
             ctx.fail(f"no command {args[0]!r}: {hint}")
         return super().resolve_command(ctx, args)
+
+
+def _unloaded() -> dict[str, click.Command]:
+    return {name: click.Command(name, help=summary(name)) for name in COMMANDS}
+
+
+def summary(name: str) -> str:
+    """The docstring of a command's function, which is its help."""
+    source = Path(__file__).parent / "command" / f"{name}.py"
+    for node in ast.parse(source.read_bytes()).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return ast.get_docstring(node) or ""
+    raise LookupError(f"{source} has no function {name}")
