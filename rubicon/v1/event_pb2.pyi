@@ -207,6 +207,7 @@ class Event(_message.Message):
     LOSS_FIELD_NUMBER: _builtins.int
     TAMPER_FIELD_NUMBER: _builtins.int
     PROBE_FIELD_NUMBER: _builtins.int
+    CONTAIN_FIELD_NUMBER: _builtins.int
     time_ns: _builtins.int
     """Kernel time of the event, CLOCK_BOOTTIME nanoseconds."""
     agent_id: _builtins.str
@@ -303,6 +304,10 @@ class Event(_message.Message):
     def probe(self) -> Global___Probe:
         """A synthetic event, sent by `rubicon doctor` through the whole pipeline."""
 
+    @_builtins.property
+    def contain(self) -> Global___Contain:
+        """An agent was frozen, isolated or released."""
+
     def __init__(
         self,
         *,
@@ -331,12 +336,13 @@ class Event(_message.Message):
         loss: Global___Loss | None = ...,
         tamper: Global___Tamper | None = ...,
         probe: Global___Probe | None = ...,
+        contain: Global___Contain | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bind", b"bind", "close", b"close", "connect", b"connect", "enrol", b"enrol", "establish", b"establish", "exec", b"exec", "exit", b"exit", "finish", b"finish", "fork", b"fork", "join", b"join", "kind", b"kind", "listen", b"listen", "loss", b"loss", "packet", b"packet", "payload", b"payload", "probe", b"probe", "process", b"process", "process_snapshot", b"process_snapshot", "record", b"record", "send", b"send", "socket", b"socket", "ssh_config", b"ssh_config", "tamper", b"tamper", "unix_connect", b"unix_connect"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bind", b"bind", "close", b"close", "connect", b"connect", "contain", b"contain", "enrol", b"enrol", "establish", b"establish", "exec", b"exec", "exit", b"exit", "finish", b"finish", "fork", b"fork", "join", b"join", "kind", b"kind", "listen", b"listen", "loss", b"loss", "packet", b"packet", "payload", b"payload", "probe", b"probe", "process", b"process", "process_snapshot", b"process_snapshot", "record", b"record", "send", b"send", "socket", b"socket", "ssh_config", b"ssh_config", "tamper", b"tamper", "unix_connect", b"unix_connect"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "bind", b"bind", "close", b"close", "connect", b"connect", "enrol", b"enrol", "establish", b"establish", "exec", b"exec", "exit", b"exit", "finish", b"finish", "fork", b"fork", "join", b"join", "kind", b"kind", "listen", b"listen", "loss", b"loss", "packet", b"packet", "payload", b"payload", "probe", b"probe", "process", b"process", "process_snapshot", b"process_snapshot", "record", b"record", "send", b"send", "socket", b"socket", "ssh_config", b"ssh_config", "tamper", b"tamper", "time_ns", b"time_ns", "unix_connect", b"unix_connect"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "bind", b"bind", "close", b"close", "connect", b"connect", "contain", b"contain", "enrol", b"enrol", "establish", b"establish", "exec", b"exec", "exit", b"exit", "finish", b"finish", "fork", b"fork", "join", b"join", "kind", b"kind", "listen", b"listen", "loss", b"loss", "packet", b"packet", "payload", b"payload", "probe", b"probe", "process", b"process", "process_snapshot", b"process_snapshot", "record", b"record", "send", b"send", "socket", b"socket", "ssh_config", b"ssh_config", "tamper", b"tamper", "time_ns", b"time_ns", "unix_connect", b"unix_connect"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["fork", "exec", "exit", "join", "process_snapshot", "socket", "bind", "listen", "connect", "send", "establish", "close", "payload", "packet", "unix_connect", "enrol", "finish", "ssh_config", "loss", "tamper", "probe"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["fork", "exec", "exit", "join", "process_snapshot", "socket", "bind", "listen", "connect", "send", "establish", "close", "payload", "packet", "unix_connect", "enrol", "finish", "ssh_config", "loss", "tamper", "probe", "contain"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1105,6 +1111,52 @@ class Tamper(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tamper: _TypeAlias = Tamper  # noqa: Y015
+
+@_typing.final
+class Contain(_message.Message):
+    """What of an agent is contained now, as the sensor has put it into force; sent at every change and after a restart."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROZEN_FIELD_NUMBER: _builtins.int
+    ISOLATED_FIELD_NUMBER: _builtins.int
+    FREEZE_EXPIRES_NS_FIELD_NUMBER: _builtins.int
+    ISOLATION_EXPIRES_NS_FIELD_NUMBER: _builtins.int
+    RESPONSE_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUESTED_BY_FIELD_NUMBER: _builtins.int
+    frozen: _builtins.bool
+    """All its processes are stopped."""
+    isolated: _builtins.bool
+    """It has no network."""
+    freeze_expires_ns: _builtins.int
+    """When the freeze ends by itself, boot-time nanoseconds, 0 for never."""
+    isolation_expires_ns: _builtins.int
+    """When the isolation ends by itself, boot-time nanoseconds, 0 for never."""
+    response_id: _builtins.str
+    """Response that made the change; empty for an end by time."""
+    reason: _builtins.str
+    """Why."""
+    requested_by: _builtins.str
+    """Identity that asked, as attested."""
+    def __init__(
+        self,
+        *,
+        frozen: _builtins.bool = ...,
+        isolated: _builtins.bool = ...,
+        freeze_expires_ns: _builtins.int = ...,
+        isolation_expires_ns: _builtins.int = ...,
+        response_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        requested_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freeze_expires_ns", b"freeze_expires_ns", "frozen", b"frozen", "isolated", b"isolated", "isolation_expires_ns", b"isolation_expires_ns", "reason", b"reason", "requested_by", b"requested_by", "response_id", b"response_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Contain: _TypeAlias = Contain  # noqa: Y015
 
 @_typing.final
 class Probe(_message.Message):

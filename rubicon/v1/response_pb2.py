@@ -26,21 +26,25 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from rubicon.v1 import process_pb2 as rubicon_dot_v1_dot_process__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19rubicon/v1/response.proto\x12\nrubicon.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18rubicon/v1/process.proto\"K\n\x06Target\x12\x0f\n\x05\x61gent\x18\x01 \x01(\tH\x00\x12(\n\x07process\x18\x02 \x01(\x0b\x32\x15.rubicon.v1.ProcessIdH\x00\x42\x06\n\x04kind\"H\n\x08Survivor\x12!\n\x02id\x18\x01 \x01(\x0b\x32\x15.rubicon.v1.ProcessId\x12\x0c\n\x04\x63omm\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\"\xa0\x03\n\x08Response\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x12.rubicon.v1.Action\x12\"\n\x06target\x18\x03 \x01(\x0b\x32\x12.rubicon.v1.Target\x12\x10\n\x08\x61gent_id\x18\x04 \x01(\t\x12(\n\x05state\x18\x05 \x01(\x0e\x32\x19.rubicon.v1.ResponseState\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x14\n\x0crequested_by\x18\x07 \x01(\t\x12\x10\n\x08\x61lert_id\x18\x08 \x01(\t\x12\x30\n\x0crequested_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06killed\x18\x0b \x01(\r\x12\x12\n\nelapsed_ns\x18\x0c \x01(\x04\x12\'\n\tsurvivors\x18\r \x03(\x0b\x32\x14.rubicon.v1.Survivor\x12\r\n\x05steps\x18\x0e \x03(\t\x12\r\n\x05\x65rror\x18\x0f \x01(\t*1\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x41\x43TION_KILL\x10\x01*\xa1\x01\n\rResponseState\x12\x1e\n\x1aRESPONSE_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18RESPONSE_STATE_REQUESTED\x10\x01\x12\x1a\n\x16RESPONSE_STATE_APPLIED\x10\x02\x12\x1b\n\x17RESPONSE_STATE_VERIFIED\x10\x03\x12\x19\n\x15RESPONSE_STATE_FAILED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19rubicon/v1/response.proto\x12\nrubicon.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18rubicon/v1/process.proto\"P\n\tIsolation\x12\r\n\x05\x61llow\x18\x01 \x03(\t\x12\x16\n\x0e\x61llow_loopback\x18\x02 \x01(\x08\x12\x0c\n\x04unix\x18\x03 \x01(\x08\x12\x0e\n\x06strict\x18\x04 \x01(\x08\"K\n\x06Target\x12\x0f\n\x05\x61gent\x18\x01 \x01(\tH\x00\x12(\n\x07process\x18\x02 \x01(\x0b\x32\x15.rubicon.v1.ProcessIdH\x00\x42\x06\n\x04kind\"H\n\x08Survivor\x12!\n\x02id\x18\x01 \x01(\x0b\x32\x15.rubicon.v1.ProcessId\x12\x0c\n\x04\x63omm\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\"\xc3\x04\n\x08Response\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x12.rubicon.v1.Action\x12\"\n\x06target\x18\x03 \x01(\x0b\x32\x12.rubicon.v1.Target\x12\x10\n\x08\x61gent_id\x18\x04 \x01(\t\x12(\n\x05state\x18\x05 \x01(\x0e\x32\x19.rubicon.v1.ResponseState\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x14\n\x0crequested_by\x18\x07 \x01(\t\x12\x10\n\x08\x61lert_id\x18\x08 \x01(\t\x12\x30\n\x0crequested_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06killed\x18\x0b \x01(\r\x12\x12\n\nelapsed_ns\x18\x0c \x01(\x04\x12\'\n\tsurvivors\x18\r \x03(\x0b\x32\x14.rubicon.v1.Survivor\x12\r\n\x05steps\x18\x0e \x03(\t\x12\r\n\x05\x65rror\x18\x0f \x01(\t\x12.\n\nexpires_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tdestroyed\x18\x11 \x01(\r\x12#\n\x07members\x18\x12 \x03(\x0b\x32\x12.rubicon.v1.Member\x12\x0f\n\x07\x64ry_run\x18\x13 \x01(\x08\x12(\n\tisolation\x18\x14 \x01(\x0b\x32\x15.rubicon.v1.Isolation\"9\n\x06Member\x12!\n\x02id\x18\x01 \x01(\x0b\x32\x15.rubicon.v1.ProcessId\x12\x0c\n\x04\x63omm\x18\x02 \x01(\t*l\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x41\x43TION_KILL\x10\x01\x12\x11\n\rACTION_FREEZE\x10\x02\x12\x12\n\x0e\x41\x43TION_ISOLATE\x10\x03\x12\x12\n\x0e\x41\x43TION_RELEASE\x10\x04*\xa1\x01\n\rResponseState\x12\x1e\n\x1aRESPONSE_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18RESPONSE_STATE_REQUESTED\x10\x01\x12\x1a\n\x16RESPONSE_STATE_APPLIED\x10\x02\x12\x1b\n\x17RESPONSE_STATE_VERIFIED\x10\x03\x12\x19\n\x15RESPONSE_STATE_FAILED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rubicon.v1.response_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACTION']._serialized_start=670
-  _globals['_ACTION']._serialized_end=719
-  _globals['_RESPONSESTATE']._serialized_start=722
-  _globals['_RESPONSESTATE']._serialized_end=883
-  _globals['_TARGET']._serialized_start=100
-  _globals['_TARGET']._serialized_end=175
-  _globals['_SURVIVOR']._serialized_start=177
-  _globals['_SURVIVOR']._serialized_end=249
-  _globals['_RESPONSE']._serialized_start=252
-  _globals['_RESPONSE']._serialized_end=668
+  _globals['_ACTION']._serialized_start=974
+  _globals['_ACTION']._serialized_end=1082
+  _globals['_RESPONSESTATE']._serialized_start=1085
+  _globals['_RESPONSESTATE']._serialized_end=1246
+  _globals['_ISOLATION']._serialized_start=100
+  _globals['_ISOLATION']._serialized_end=180
+  _globals['_TARGET']._serialized_start=182
+  _globals['_TARGET']._serialized_end=257
+  _globals['_SURVIVOR']._serialized_start=259
+  _globals['_SURVIVOR']._serialized_end=331
+  _globals['_RESPONSE']._serialized_start=334
+  _globals['_RESPONSE']._serialized_end=913
+  _globals['_MEMBER']._serialized_start=915
+  _globals['_MEMBER']._serialized_end=972
 # @@protoc_insertion_point(module_scope)

@@ -31,6 +31,12 @@ class _ActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Action.ValueTy
     """Not set."""
     ACTION_KILL: _Action.ValueType  # 1
     """End every process of the target."""
+    ACTION_FREEZE: _Action.ValueType  # 2
+    """Stop every process of the target without its consent, until released."""
+    ACTION_ISOLATE: _Action.ValueType  # 3
+    """Take the network from the target, until released."""
+    ACTION_RELEASE: _Action.ValueType  # 4
+    """Undo freeze and isolate."""
 
 class Action(_Action, metaclass=_ActionEnumTypeWrapper):
     """What to do."""
@@ -39,6 +45,12 @@ ACTION_UNSPECIFIED: Action.ValueType  # 0
 """Not set."""
 ACTION_KILL: Action.ValueType  # 1
 """End every process of the target."""
+ACTION_FREEZE: Action.ValueType  # 2
+"""Stop every process of the target without its consent, until released."""
+ACTION_ISOLATE: Action.ValueType  # 3
+"""Take the network from the target, until released."""
+ACTION_RELEASE: Action.ValueType  # 4
+"""Undo freeze and isolate."""
 Global___Action: _TypeAlias = Action  # noqa: Y015
 
 class _ResponseState:
@@ -72,6 +84,42 @@ RESPONSE_STATE_VERIFIED: ResponseState.ValueType  # 3
 RESPONSE_STATE_FAILED: ResponseState.ValueType  # 4
 """Not done, or something is left."""
 Global___ResponseState: _TypeAlias = ResponseState  # noqa: Y015
+
+@_typing.final
+class Isolation(_message.Message):
+    """What an isolated target may still do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOW_FIELD_NUMBER: _builtins.int
+    ALLOW_LOOPBACK_FIELD_NUMBER: _builtins.int
+    UNIX_FIELD_NUMBER: _builtins.int
+    STRICT_FIELD_NUMBER: _builtins.int
+    allow_loopback: _builtins.bool
+    """Loopback addresses stay reachable."""
+    unix: _builtins.bool
+    """Also refuse connect() and datagrams on AF_UNIX sockets, where the kernel has the hook."""
+    strict: _builtins.bool
+    """Kill holders of sockets that no cgroup hook governs (AF_PACKET, VSOCK, XDP, ...) instead of reporting them."""
+    @_builtins.property
+    def allow(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Destinations that stay reachable: "CIDR:PORT", "CIDR:*" or "CIDR" (any port), IPv6 in brackets before a port."""
+
+    def __init__(
+        self,
+        *,
+        allow: _abc.Iterable[_builtins.str] | None = ...,
+        allow_loopback: _builtins.bool = ...,
+        unix: _builtins.bool = ...,
+        strict: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow", b"allow", "allow_loopback", b"allow_loopback", "strict", b"strict", "unix", b"unix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Isolation: _TypeAlias = Isolation  # noqa: Y015
 
 @_typing.final
 class Target(_message.Message):
@@ -156,6 +204,11 @@ class Response(_message.Message):
     SURVIVORS_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    DESTROYED_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    ISOLATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """16 lowercase hex digits."""
     action: Global___Action.ValueType
@@ -176,6 +229,10 @@ class Response(_message.Message):
     """From request at the sensor to verified, nanoseconds."""
     error: _builtins.str
     """Error in words, or empty."""
+    destroyed: _builtins.int
+    """Of an isolation: connections that were destroyed."""
+    dry_run: _builtins.bool
+    """Nothing was done; members says to whom it would be."""
     @_builtins.property
     def target(self) -> Global___Target:
         """To whom."""
@@ -196,6 +253,18 @@ class Response(_message.Message):
     def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """How it was done and verified, in order, e.g. "condemned", "cgroup.kill", "pidfd 12", "task iterator empty"."""
 
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """Of a freeze or isolation: when it ends by itself, or not set."""
+
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]:
+        """Of a dry run: processes that it would touch."""
+
+    @_builtins.property
+    def isolation(self) -> Global___Isolation:
+        """Of an isolation: what it lets through."""
+
     def __init__(
         self,
         *,
@@ -214,11 +283,44 @@ class Response(_message.Message):
         survivors: _abc.Iterable[Global___Survivor] | None = ...,
         steps: _abc.Iterable[_builtins.str] | None = ...,
         error: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        destroyed: _builtins.int = ...,
+        members: _abc.Iterable[Global___Member] | None = ...,
+        dry_run: _builtins.bool = ...,
+        isolation: Global___Isolation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finished_at", b"finished_at", "requested_at", b"requested_at", "target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "finished_at", b"finished_at", "isolation", b"isolation", "requested_at", b"requested_at", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "agent_id", b"agent_id", "alert_id", b"alert_id", "elapsed_ns", b"elapsed_ns", "error", b"error", "finished_at", b"finished_at", "id", b"id", "killed", b"killed", "reason", b"reason", "requested_at", b"requested_at", "requested_by", b"requested_by", "state", b"state", "steps", b"steps", "survivors", b"survivors", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "agent_id", b"agent_id", "alert_id", b"alert_id", "destroyed", b"destroyed", "dry_run", b"dry_run", "elapsed_ns", b"elapsed_ns", "error", b"error", "expires_at", b"expires_at", "finished_at", b"finished_at", "id", b"id", "isolation", b"isolation", "killed", b"killed", "members", b"members", "reason", b"reason", "requested_at", b"requested_at", "requested_by", b"requested_by", "state", b"state", "steps", b"steps", "survivors", b"survivors", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Response: _TypeAlias = Response  # noqa: Y015
+
+@_typing.final
+class Member(_message.Message):
+    """A process of a target."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    COMM_FIELD_NUMBER: _builtins.int
+    comm: _builtins.str
+    """Name."""
+    @_builtins.property
+    def id(self) -> _process_pb2.ProcessId:
+        """Process."""
+
+    def __init__(
+        self,
+        *,
+        id: _process_pb2.ProcessId | None = ...,
+        comm: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comm", b"comm", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Member: _TypeAlias = Member  # noqa: Y015

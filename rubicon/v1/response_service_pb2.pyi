@@ -5,6 +5,7 @@ Stop an agent."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from rubicon.v1 import response_pb2 as _response_pb2
@@ -28,10 +29,13 @@ class KillRequest(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Why, kept with the response."""
     force: _builtins.bool
     """Also when the target holds the caller itself."""
+    dry_run: _builtins.bool
+    """Only say whom it would touch."""
     @_builtins.property
     def target(self) -> _response_pb2.Target:
         """Whom."""
@@ -42,10 +46,11 @@ class KillRequest(_message.Message):
         target: _response_pb2.Target | None = ...,
         reason: _builtins.str = ...,
         force: _builtins.bool = ...,
+        dry_run: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "reason", b"reason", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "force", b"force", "reason", b"reason", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -74,6 +79,200 @@ class KillResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KillResponse: _TypeAlias = KillResponse  # noqa: Y015
+
+@_typing.final
+class FreezeRequest(_message.Message):
+    """Request of Freeze."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, kept with the response."""
+    force: _builtins.bool
+    """Also when the target holds the caller itself."""
+    dry_run: _builtins.bool
+    """Only say whom it would touch."""
+    @_builtins.property
+    def target(self) -> _response_pb2.Target:
+        """Whom."""
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """After which time it ends by itself; not set for never."""
+
+    def __init__(
+        self,
+        *,
+        target: _response_pb2.Target | None = ...,
+        reason: _builtins.str = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        force: _builtins.bool = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target", "ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "force", b"force", "reason", b"reason", "target", b"target", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FreezeRequest: _TypeAlias = FreezeRequest  # noqa: Y015
+
+@_typing.final
+class FreezeResponse(_message.Message):
+    """Response of Freeze."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def response(self) -> _response_pb2.Response:
+        """What was done."""
+
+    def __init__(
+        self,
+        *,
+        response: _response_pb2.Response | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FreezeResponse: _TypeAlias = FreezeResponse  # noqa: Y015
+
+@_typing.final
+class IsolateRequest(_message.Message):
+    """Request of Isolate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    ISOLATION_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, kept with the response."""
+    force: _builtins.bool
+    """Also when the target holds the caller itself."""
+    dry_run: _builtins.bool
+    """Only say whom it would touch."""
+    @_builtins.property
+    def target(self) -> _response_pb2.Target:
+        """Whom: a whole agent."""
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """After which time it ends by itself; not set for never."""
+
+    @_builtins.property
+    def isolation(self) -> _response_pb2.Isolation:
+        """What stays allowed."""
+
+    def __init__(
+        self,
+        *,
+        target: _response_pb2.Target | None = ...,
+        reason: _builtins.str = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        isolation: _response_pb2.Isolation | None = ...,
+        force: _builtins.bool = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["isolation", b"isolation", "target", b"target", "ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "force", b"force", "isolation", b"isolation", "reason", b"reason", "target", b"target", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IsolateRequest: _TypeAlias = IsolateRequest  # noqa: Y015
+
+@_typing.final
+class IsolateResponse(_message.Message):
+    """Response of Isolate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def response(self) -> _response_pb2.Response:
+        """What was done."""
+
+    def __init__(
+        self,
+        *,
+        response: _response_pb2.Response | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IsolateResponse: _TypeAlias = IsolateResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseRequest(_message.Message):
+    """Request of Release."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, kept with the response."""
+    dry_run: _builtins.bool
+    """Only say whom it would touch."""
+    @_builtins.property
+    def target(self) -> _response_pb2.Target:
+        """Whom."""
+
+    def __init__(
+        self,
+        *,
+        target: _response_pb2.Target | None = ...,
+        reason: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "reason", b"reason", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseRequest: _TypeAlias = ReleaseRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseResponse(_message.Message):
+    """Response of Release."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def response(self) -> _response_pb2.Response:
+        """What was done."""
+
+    def __init__(
+        self,
+        *,
+        response: _response_pb2.Response | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseResponse: _TypeAlias = ReleaseResponse  # noqa: Y015
 
 @_typing.final
 class GetResponseRequest(_message.Message):

@@ -40,6 +40,21 @@ class ResponseServiceStub:
                 request_serializer=rubicon_dot_v1_dot_response__service__pb2.KillRequest.SerializeToString,
                 response_deserializer=rubicon_dot_v1_dot_response__service__pb2.KillResponse.FromString,
                 _registered_method=True)
+        self.Freeze = channel.unary_unary(
+                '/rubicon.v1.ResponseService/Freeze',
+                request_serializer=rubicon_dot_v1_dot_response__service__pb2.FreezeRequest.SerializeToString,
+                response_deserializer=rubicon_dot_v1_dot_response__service__pb2.FreezeResponse.FromString,
+                _registered_method=True)
+        self.Isolate = channel.unary_unary(
+                '/rubicon.v1.ResponseService/Isolate',
+                request_serializer=rubicon_dot_v1_dot_response__service__pb2.IsolateRequest.SerializeToString,
+                response_deserializer=rubicon_dot_v1_dot_response__service__pb2.IsolateResponse.FromString,
+                _registered_method=True)
+        self.Release = channel.unary_unary(
+                '/rubicon.v1.ResponseService/Release',
+                request_serializer=rubicon_dot_v1_dot_response__service__pb2.ReleaseRequest.SerializeToString,
+                response_deserializer=rubicon_dot_v1_dot_response__service__pb2.ReleaseResponse.FromString,
+                _registered_method=True)
         self.GetResponse = channel.unary_unary(
                 '/rubicon.v1.ResponseService/GetResponse',
                 request_serializer=rubicon_dot_v1_dot_response__service__pb2.GetResponseRequest.SerializeToString,
@@ -58,6 +73,27 @@ class ResponseServiceServicer:
 
     def Kill(self, request, context):
         """End every process of an agent, or a process with its descendants; returns when verified or failed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Freeze(self, request, context):
+        """Stop every process of the target until released; returns when no process of it runs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Isolate(self, request, context):
+        """Take the network from the target until released; returns when it is refused, dropped and cut.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Release(self, request, context):
+        """Undo freeze and isolate; says what cannot be undone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,6 +120,21 @@ def add_ResponseServiceServicer_to_server(servicer, server):
                     servicer.Kill,
                     request_deserializer=rubicon_dot_v1_dot_response__service__pb2.KillRequest.FromString,
                     response_serializer=rubicon_dot_v1_dot_response__service__pb2.KillResponse.SerializeToString,
+            ),
+            'Freeze': grpc.unary_unary_rpc_method_handler(
+                    servicer.Freeze,
+                    request_deserializer=rubicon_dot_v1_dot_response__service__pb2.FreezeRequest.FromString,
+                    response_serializer=rubicon_dot_v1_dot_response__service__pb2.FreezeResponse.SerializeToString,
+            ),
+            'Isolate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Isolate,
+                    request_deserializer=rubicon_dot_v1_dot_response__service__pb2.IsolateRequest.FromString,
+                    response_serializer=rubicon_dot_v1_dot_response__service__pb2.IsolateResponse.SerializeToString,
+            ),
+            'Release': grpc.unary_unary_rpc_method_handler(
+                    servicer.Release,
+                    request_deserializer=rubicon_dot_v1_dot_response__service__pb2.ReleaseRequest.FromString,
+                    response_serializer=rubicon_dot_v1_dot_response__service__pb2.ReleaseResponse.SerializeToString,
             ),
             'GetResponse': grpc.unary_unary_rpc_method_handler(
                     servicer.GetResponse,
@@ -124,6 +175,87 @@ class ResponseService:
             '/rubicon.v1.ResponseService/Kill',
             rubicon_dot_v1_dot_response__service__pb2.KillRequest.SerializeToString,
             rubicon_dot_v1_dot_response__service__pb2.KillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Freeze(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rubicon.v1.ResponseService/Freeze',
+            rubicon_dot_v1_dot_response__service__pb2.FreezeRequest.SerializeToString,
+            rubicon_dot_v1_dot_response__service__pb2.FreezeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Isolate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rubicon.v1.ResponseService/Isolate',
+            rubicon_dot_v1_dot_response__service__pb2.IsolateRequest.SerializeToString,
+            rubicon_dot_v1_dot_response__service__pb2.IsolateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Release(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rubicon.v1.ResponseService/Release',
+            rubicon_dot_v1_dot_response__service__pb2.ReleaseRequest.SerializeToString,
+            rubicon_dot_v1_dot_response__service__pb2.ReleaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

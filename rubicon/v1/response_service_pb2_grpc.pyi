@@ -35,6 +35,12 @@ class ResponseServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ResponseServiceAsyncStub: ...
     Kill: _grpc.UnaryUnaryMultiCallable[_response_service_pb2.KillRequest, _response_service_pb2.KillResponse]
     """End every process of an agent, or a process with its descendants; returns when verified or failed."""
+    Freeze: _grpc.UnaryUnaryMultiCallable[_response_service_pb2.FreezeRequest, _response_service_pb2.FreezeResponse]
+    """Stop every process of the target until released; returns when no process of it runs."""
+    Isolate: _grpc.UnaryUnaryMultiCallable[_response_service_pb2.IsolateRequest, _response_service_pb2.IsolateResponse]
+    """Take the network from the target until released; returns when it is refused, dropped and cut."""
+    Release: _grpc.UnaryUnaryMultiCallable[_response_service_pb2.ReleaseRequest, _response_service_pb2.ReleaseResponse]
+    """Undo freeze and isolate; says what cannot be undone."""
     GetResponse: _grpc.UnaryUnaryMultiCallable[_response_service_pb2.GetResponseRequest, _response_service_pb2.GetResponseResponse]
     """One response."""
     ListResponses: _grpc.UnaryUnaryMultiCallable[_response_service_pb2.ListResponsesRequest, _response_service_pb2.ListResponsesResponse]
@@ -47,6 +53,12 @@ class ResponseServiceAsyncStub(ResponseServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Kill: _aio.UnaryUnaryMultiCallable[_response_service_pb2.KillRequest, _response_service_pb2.KillResponse]  # type: ignore[assignment]
     """End every process of an agent, or a process with its descendants; returns when verified or failed."""
+    Freeze: _aio.UnaryUnaryMultiCallable[_response_service_pb2.FreezeRequest, _response_service_pb2.FreezeResponse]  # type: ignore[assignment]
+    """Stop every process of the target until released; returns when no process of it runs."""
+    Isolate: _aio.UnaryUnaryMultiCallable[_response_service_pb2.IsolateRequest, _response_service_pb2.IsolateResponse]  # type: ignore[assignment]
+    """Take the network from the target until released; returns when it is refused, dropped and cut."""
+    Release: _aio.UnaryUnaryMultiCallable[_response_service_pb2.ReleaseRequest, _response_service_pb2.ReleaseResponse]  # type: ignore[assignment]
+    """Undo freeze and isolate; says what cannot be undone."""
     GetResponse: _aio.UnaryUnaryMultiCallable[_response_service_pb2.GetResponseRequest, _response_service_pb2.GetResponseResponse]  # type: ignore[assignment]
     """One response."""
     ListResponses: _aio.UnaryUnaryMultiCallable[_response_service_pb2.ListResponsesRequest, _response_service_pb2.ListResponsesResponse]  # type: ignore[assignment]
@@ -62,6 +74,30 @@ class ResponseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_response_service_pb2.KillResponse, _abc.Awaitable[_response_service_pb2.KillResponse]]:
         """End every process of an agent, or a process with its descendants; returns when verified or failed."""
+
+    @_abc_1.abstractmethod
+    def Freeze(
+        self,
+        request: _response_service_pb2.FreezeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_response_service_pb2.FreezeResponse, _abc.Awaitable[_response_service_pb2.FreezeResponse]]:
+        """Stop every process of the target until released; returns when no process of it runs."""
+
+    @_abc_1.abstractmethod
+    def Isolate(
+        self,
+        request: _response_service_pb2.IsolateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_response_service_pb2.IsolateResponse, _abc.Awaitable[_response_service_pb2.IsolateResponse]]:
+        """Take the network from the target until released; returns when it is refused, dropped and cut."""
+
+    @_abc_1.abstractmethod
+    def Release(
+        self,
+        request: _response_service_pb2.ReleaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_response_service_pb2.ReleaseResponse, _abc.Awaitable[_response_service_pb2.ReleaseResponse]]:
+        """Undo freeze and isolate; says what cannot be undone."""
 
     @_abc_1.abstractmethod
     def GetResponse(

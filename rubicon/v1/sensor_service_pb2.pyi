@@ -249,6 +249,7 @@ class Command(_message.Message):
     KILL_FIELD_NUMBER: _builtins.int
     FINISH_FIELD_NUMBER: _builtins.int
     PROBE_FIELD_NUMBER: _builtins.int
+    CONTAIN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Chosen by the plane; the result carries it."""
     @_builtins.property
@@ -267,6 +268,10 @@ class Command(_message.Message):
     def probe(self) -> Global___ProbeCommand:
         """Emit a synthetic event."""
 
+    @_builtins.property
+    def contain(self) -> Global___ContainCommand:
+        """Freeze, isolate or release."""
+
     def __init__(
         self,
         *,
@@ -275,12 +280,13 @@ class Command(_message.Message):
         kill: Global___KillCommand | None = ...,
         finish: Global___FinishCommand | None = ...,
         probe: Global___ProbeCommand | None = ...,
+        contain: Global___ContainCommand | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["enrol", b"enrol", "finish", b"finish", "kill", b"kill", "kind", b"kind", "probe", b"probe"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contain", b"contain", "enrol", b"enrol", "finish", b"finish", "kill", b"kill", "kind", b"kind", "probe", b"probe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["enrol", b"enrol", "finish", b"finish", "id", b"id", "kill", b"kill", "kind", b"kind", "probe", b"probe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contain", b"contain", "enrol", b"enrol", "finish", b"finish", "id", b"id", "kill", b"kill", "kind", b"kind", "probe", b"probe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["enrol", "kill", "finish", "probe"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["enrol", "kill", "finish", "probe", "contain"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -337,6 +343,7 @@ class KillCommand(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
     CALLER_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
     response_id: _builtins.str
     """Response id."""
     agent_id: _builtins.str
@@ -345,6 +352,8 @@ class KillCommand(_message.Message):
     """Why."""
     force: _builtins.bool
     """Also protected ones."""
+    dry_run: _builtins.bool
+    """Only say whom it would touch."""
     @_builtins.property
     def process(self) -> _process_pb2.ProcessKey:
         """Only this process and its descendants."""
@@ -367,14 +376,83 @@ class KillCommand(_message.Message):
         reason: _builtins.str = ...,
         force: _builtins.bool = ...,
         caller: _process_pb2.ProcessKey | None = ...,
+        dry_run: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "process", b"process"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "caller", b"caller", "descendants", b"descendants", "force", b"force", "process", b"process", "reason", b"reason", "response_id", b"response_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "caller", b"caller", "descendants", b"descendants", "dry_run", b"dry_run", "force", b"force", "process", b"process", "reason", b"reason", "response_id", b"response_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KillCommand: _TypeAlias = KillCommand  # noqa: Y015
+
+@_typing.final
+class ContainCommand(_message.Message):
+    """Freeze, isolate or release on this host."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_ID_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    PROCESS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    TTL_NS_FIELD_NUMBER: _builtins.int
+    ISOLATION_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    REQUESTED_BY_FIELD_NUMBER: _builtins.int
+    response_id: _builtins.str
+    """Response id."""
+    agent_id: _builtins.str
+    """Agent."""
+    action: _response_pb2.Action.ValueType
+    """ACTION_FREEZE, ACTION_ISOLATE or ACTION_RELEASE."""
+    reason: _builtins.str
+    """Why."""
+    ttl_ns: _builtins.int
+    """Nanoseconds after which it ends by itself, 0 for never."""
+    dry_run: _builtins.bool
+    """Only say whom it would touch."""
+    force: _builtins.bool
+    """Also when the target holds the caller."""
+    requested_by: _builtins.str
+    """Identity that asked, as attested."""
+    @_builtins.property
+    def process(self) -> _process_pb2.ProcessKey:
+        """Freeze only: this process and its descendants."""
+
+    @_builtins.property
+    def isolation(self) -> _response_pb2.Isolation:
+        """What an isolation lets through."""
+
+    @_builtins.property
+    def caller(self) -> _process_pb2.ProcessKey:
+        """Process that asked."""
+
+    def __init__(
+        self,
+        *,
+        response_id: _builtins.str = ...,
+        agent_id: _builtins.str = ...,
+        action: _response_pb2.Action.ValueType = ...,
+        process: _process_pb2.ProcessKey | None = ...,
+        reason: _builtins.str = ...,
+        ttl_ns: _builtins.int = ...,
+        isolation: _response_pb2.Isolation | None = ...,
+        dry_run: _builtins.bool = ...,
+        force: _builtins.bool = ...,
+        caller: _process_pb2.ProcessKey | None = ...,
+        requested_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "isolation", b"isolation", "process", b"process"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "agent_id", b"agent_id", "caller", b"caller", "dry_run", b"dry_run", "force", b"force", "isolation", b"isolation", "process", b"process", "reason", b"reason", "requested_by", b"requested_by", "response_id", b"response_id", "ttl_ns", b"ttl_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContainCommand: _TypeAlias = ContainCommand  # noqa: Y015
 
 @_typing.final
 class FinishCommand(_message.Message):
