@@ -174,6 +174,11 @@ class AsyncClient:
         try:
             async for answer in answers:
                 yield answer
+        except asyncio.CancelledError:
+            # grpc.aio raises it in whoever reads when the channel is closed, though nobody cancelled the task
+            task = asyncio.current_task()
+            if not self._closed or (task and task.cancelling()):
+                raise
         except grpc.RpcError as error:
             if self._closed:
                 return

@@ -33,6 +33,7 @@ from rubicon.v1 import (
 )
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 PAGE = 500
 """Entities in one page of a listing."""
 
@@ -69,6 +70,25 @@ class Call(Generic[T]):
         return Call(self.service, self.method, request, self.read, self.timeout, self.next_page)
 
 
+def _message(kind: Callable[..., M], **fields: Any) -> M:
+    """A message of these fields.
+
+    Raises:
+        InvalidArgument: a value that the wire cannot carry: a number that is too large, text that is not UTF-8.
+    """
+    try:
+        return kind(**fields)
+    except (TypeError, ValueError):
+        for name, value in fields.items():
+            try:
+                kind(**{name: value})
+            except UnicodeEncodeError:
+                raise InvalidArgument(f"{name} {value!r}: use text that UTF-8 can carry") from None
+            except (TypeError, ValueError) as error:
+                raise InvalidArgument(f"{name} {value!r}: {error}") from None
+        raise
+
+
 def _token(answer: Any) -> str:
     return str(answer.next_page_token)
 
@@ -80,7 +100,7 @@ def _agent(answer: Any) -> agent_pb2.Agent:
 
 def create_agent(name: str, labels: Mapping[str, str], on_alert: str) -> Call[agent_pb2.Agent]:
     """A pending agent."""
-    request = agent_service_pb2.CreateAgentRequest(name=name, labels=labels, on_alert=on_alert)
+    request = _message(agent_service_pb2.CreateAgentRequest, name=name, labels=labels, on_alert=on_alert)
     return Call("AgentService", "CreateAgent", request, _agent)
 
 
@@ -92,34 +112,34 @@ def enrol_agent(agent: str, pid: int | None, start_time: int, cgroup: str | None
     """
     if (pid is None) == (cgroup is None):
         raise InvalidArgument("enrol: give either pid or cgroup")
-    request = agent_service_pb2.EnrolAgentRequest(agent=agent, host=host)
+    request = _message(agent_service_pb2.EnrolAgentRequest, agent=agent, host=host)
     if pid is not None:
-        request.process.CopyFrom(process_pb2.ProcessKey(pid=pid, start_time_ns=start_time))
+        request.process.CopyFrom(_message(process_pb2.ProcessKey, pid=pid, start_time_ns=start_time))
     else:
-        request.cgroup_path = cgroup or ""
+        request.MergeFrom(_message(agent_service_pb2.EnrolAgentRequest, cgroup_path=cgroup))
     return Call("AgentService", "EnrolAgent", request, _agent, timeout=60)
 
 
 def get_agent(agent: str) -> Call[agent_pb2.Agent]:
     """One agent by id, id prefix or name."""
-    return Call("AgentService", "GetAgent", agent_service_pb2.GetAgentRequest(agent=agent), _agent)
+    return Call("AgentService", "GetAgent", _message(agent_service_pb2.GetAgentRequest, agent=agent), _agent)
 
 
 def list_agents(everyone: bool, labels: Mapping[str, str]) -> Call[list[agent_pb2.Agent]]:
     """A page of agents, newest first."""
-    request = agent_service_pb2.ListAgentsRequest(all=everyone, labels=labels, page_size=PAGE)
+    request = _message(agent_service_pb2.ListAgentsRequest, all=everyone, labels=labels, page_size=PAGE)
     return Call("AgentService", "ListAgents", request, lambda answer: list(answer.agents), next_page=_token)
 
 
 def finish_agent(agent: str, detach: bool) -> Call[agent_pb2.Agent]:
     """End the watch."""
-    request = agent_service_pb2.FinishAgentRequest(agent=agent, detach=detach)
+    request = _message(agent_service_pb2.FinishAgentRequest, agent=agent, detach=detach)
     return Call("AgentService", "FinishAgent", request, _agent, timeout=60)
 
 
 def get_tree(agent: str, everyone: bool, show_secrets: bool) -> Call[tuple[agent_pb2.Agent, list[Process]]]:
     """An agent with its processes, parents before children."""
-    request = agent_service_pb2.GetAgentTreeRequest(agent=agent, all=everyone, show_secrets=show_secrets)
+    request = _message(agent_service_pb2.GetAgentTreeRequest, agent=agent, all=everyone, show_secrets=show_secrets)
     return Call(
         "AgentService", "GetAgentTree", request, lambda answer: (answer.agent, [*map(Process.of, answer.processes)])
     )
@@ -127,7 +147,8 @@ def get_tree(agent: str, everyone: bool, show_secrets: bool) -> Call[tuple[agent
 
 def list_alerts(agent: str, min_severity: str, since: datetime | None, show_secrets: bool) -> Call[list[Alert]]:
     """A page of alerts, newest first."""
-    request = alert_service_pb2.ListAlertsRequest(
+    request = _message(
+        alert_service_pb2.ListAlertsRequest,
         agent=agent,
         min_severity=_severity(min_severity),
         since=stamp(since),
@@ -139,13 +160,14 @@ def list_alerts(agent: str, min_severity: str, since: datetime | None, show_secr
 
 def get_alert(alert_id: str, show_secrets: bool) -> Call[Alert]:
     """One alert."""
-    request = alert_service_pb2.GetAlertRequest(id=alert_id, show_secrets=show_secrets)
+    request = _message(alert_service_pb2.GetAlertRequest, id=alert_id, show_secrets=show_secrets)
     return Call("AlertService", "GetAlert", request, lambda answer: Alert.of(answer.alert))
 
 
 def watch_alerts(agent: str, min_severity: str, existing: bool, show_secrets: bool) -> Call[Alert | None]:
     """Alerts as they happen; the first answer is None and says that the watch stands."""
-    request = alert_service_pb2.WatchAlertsRequest(
+    request = _message(
+        alert_service_pb2.WatchAlertsRequest,
         agent=agent,
         min_severity=_severity(min_severity),
         include_existing=existing,
@@ -169,7 +191,8 @@ def stream_events(
     show_secrets: bool,
 ) -> Call[list[Event]]:
     """Events in the order in which they were stored."""
-    request = event_service_pb2.StreamEventsRequest(
+    request = _message(
+        event_service_pb2.StreamEventsRequest,
         agent=agent,
         kinds=kinds,
         pid=pid,
@@ -184,23 +207,23 @@ def stream_events(
 
 def kill_agent(agent: str, reason: str, force: bool) -> Call[Response]:
     """Kill an agent's tree; the answer comes when it is verified or has failed."""
-    return _kill(response_pb2.Target(agent=agent), reason, force)
+    return _kill(_message(response_pb2.Target, agent=agent), reason, force)
 
 
 def kill_process(pid: int, start_time: int, host: str, boot_id: str, reason: str, force: bool) -> Call[Response]:
     """Kill a process with its descendants."""
-    process = process_pb2.ProcessId(host=host, boot_id=boot_id, pid=pid, start_time_ns=start_time)
-    return _kill(response_pb2.Target(process=process), reason, force)
+    process = _message(process_pb2.ProcessId, host=host, boot_id=boot_id, pid=pid, start_time_ns=start_time)
+    return _kill(_message(response_pb2.Target, process=process), reason, force)
 
 
 def _kill(target: response_pb2.Target, reason: str, force: bool) -> Call[Response]:
-    request = response_service_pb2.KillRequest(target=target, reason=reason, force=force)
+    request = _message(response_service_pb2.KillRequest, target=target, reason=reason, force=force)
     return Call("ResponseService", "Kill", request, lambda answer: Response.of(answer.response), timeout=60)
 
 
 def list_responses(agent: str) -> Call[list[Response]]:
     """A page of responses, newest first."""
-    request = response_service_pb2.ListResponsesRequest(agent=agent, page_size=PAGE)
+    request = _message(response_service_pb2.ListResponsesRequest, agent=agent, page_size=PAGE)
     return Call(
         "ResponseService",
         "ListResponses",
@@ -212,13 +235,13 @@ def list_responses(agent: str) -> Call[list[Response]]:
 
 def list_coverage(host: str) -> Call[list[Coverage]]:
     """What the hosts see."""
-    request = coverage_service_pb2.ListCoverageRequest(host=host)
+    request = _message(coverage_service_pb2.ListCoverageRequest, host=host)
     return Call("CoverageService", "ListCoverage", request, lambda answer: [*map(Coverage.of, answer.coverage)])
 
 
 def probe_pipeline(host: str) -> Call[float]:
     """Seconds that a synthetic event took from the command to the store."""
-    request = coverage_service_pb2.ProbePipelineRequest(host=host)
+    request = _message(coverage_service_pb2.ProbePipelineRequest, host=host)
 
     def read(answer: coverage_service_pb2.ProbePipelineResponse) -> float:
         return answer.elapsed.seconds + answer.elapsed.nanos / 1e9
