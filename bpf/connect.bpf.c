@@ -27,11 +27,20 @@ static __always_inline int connect(struct bpf_sock_addr *ctx, bool v6)
 	struct flow_event *record;
 	struct owner *owner;
 	__u64 cookie, netns;
+	__u32 address[4] = {};
 	bool refused;
 
 	if (!tag)
 		return 1;
-	refused = verdict_connect(tag->agent);
+	if (v6) {
+		address[0] = ctx->user_ip6[0];
+		address[1] = ctx->user_ip6[1];
+		address[2] = ctx->user_ip6[2];
+		address[3] = ctx->user_ip6[3];
+	} else {
+		address[0] = ctx->user_ip4;
+	}
+	refused = verdict_connect(tag->agent, v6 ? AF_INET6 : AF_INET, address, bpf_ntohs(ctx->user_port));
 	cookie = bpf_get_socket_cookie(ctx);
 	netns = bpf_get_netns_cookie(ctx);
 	owner = OWNER_ENSURE(ctx->sk, tag);

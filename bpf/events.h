@@ -24,6 +24,7 @@ enum limit {
 	LIMIT_HEAD = 4,		/* first stream bytes each way that a socket remembers */
 	LIMIT_COMM = 16,
 	LIMIT_STDIO = 3,
+	LIMIT_ALLOW_PORTS = 14, /* ports of one destination that an isolated agent may still reach */
 };
 
 enum event_kind {
@@ -82,6 +83,9 @@ enum agent_flag {
 	AGENT_OWN_CGROUP = 1 << 3,   /* has a cgroup of its own */
 	AGENT_LEAVERS = 1 << 4,	     /* a tagged task left the cgroup: per-packet programs follow it */
 	AGENT_TAG_PRESSURE = 1 << 5, /* condemned at the tag hash's high-water mark */
+	AGENT_LOOPBACK = 1 << 6,     /* isolated, but for loopback addresses */
+	AGENT_ALLOWS = 1 << 7,	     /* isolated, but for what the allow trie holds */
+	AGENT_NO_UNIX = 1 << 8,	     /* isolated, from AF_UNIX as well */
 };
 
 enum join_reason {
@@ -156,6 +160,20 @@ struct owner {
 	__u8 head_in[LIMIT_HEAD];
 	__u8 head_out[LIMIT_HEAD];
 	__u32 padding;
+};
+
+/* Key of the allow trie: `prefix` counts family and agent (96 bits) and then the bits of the network. */
+struct allow_key {
+	__u32 prefix;
+	__u32 family;
+	__u64 agent;
+	__u8 address[16];
+};
+
+/* Value of the allow trie: a destination that an isolated agent may still reach. */
+struct allow {
+	__u32 count; /* of ports; 0: any */
+	__u16 ports[LIMIT_ALLOW_PORTS];
 };
 
 /* A process in an agent's cgroup that an agent brought there. Value of the stranger hash, keyed by tgid. */

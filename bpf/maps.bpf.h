@@ -35,6 +35,13 @@ MAP_HASH(tags, __u32, struct tag, 32768); /* set by the loader from pid_max */
 MAP_HASH(cgroups, __u64, struct cgroup_tag, 4096);
 MAP_HASH(agents, __u64, struct agent_state, 4096);
 MAP_HASH(strangers, __u32, struct stranger, 4096);
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct allow_key);
+	__type(value, struct allow);
+} allows SEC(".maps");
 MAP_HASH(budgets, struct account, struct budget, 16384);
 MAP_HASH(losses, struct account, __u64, 16384);
 MAP_ARRAY(hook_config, BPF_MAP_TYPE_ARRAY, struct hook_config, 1);
@@ -83,6 +90,8 @@ union abi {
 	struct cgroup_tag cgroup;
 	struct agent_state agent;
 	struct stranger stranger;
+	struct allow_key allow_key;
+	struct allow allow;
 	struct owner owner;
 	struct account account;
 	struct budget budget;

@@ -191,7 +191,7 @@ static __always_inline int payload(struct __sk_buff *skb, bool outbound, bool on
 	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
 	if (!owner || !owner->agent)
 		return PASS;
-	if (verdict_packet(owner->agent))
+	if (verdict_packet(skb, owner->agent, outbound))
 		return DROP;
 	/* the rest of a long flow: nothing to record, close has the byte counts from TCP itself */
 	if (owner->packets_in + owner->packets_out >= LIMIT_PACKETS && !(owner->flags & EVENT_SSH))

@@ -42,11 +42,19 @@ static __always_inline int send(struct bpf_sock_addr *ctx, bool v6)
 	struct flow_event *record;
 	struct owner *owner;
 	bool refused;
-	__u32 hash;
+	__u32 hash, address[4] = {};
 
 	if (!tag)
 		return 1;
-	refused = verdict_connect(tag->agent);
+	if (v6) {
+		address[0] = ctx->user_ip6[0];
+		address[1] = ctx->user_ip6[1];
+		address[2] = ctx->user_ip6[2];
+		address[3] = ctx->user_ip6[3];
+	} else {
+		address[0] = ctx->user_ip4;
+	}
+	refused = verdict_connect(tag->agent, v6 ? AF_INET6 : AF_INET, address, bpf_ntohs(ctx->user_port));
 	owner = OWNER_ENSURE(ctx->sk, tag);
 	hash = v6 ? ctx->user_ip6[0] * 31 + ctx->user_ip6[1] * 37 + ctx->user_ip6[2] * 41 + ctx->user_ip6[3] * 43 : ctx->user_ip4;
 	hash = (hash ^ ctx->user_port) * 2654435761U;

@@ -30,7 +30,7 @@ int socket_create(struct bpf_sock *ctx)
 
 	if (!tag)
 		return 1;
-	refused = verdict_connect(tag->agent);
+	refused = verdict_socket(tag->agent);
 	cookie = bpf_get_socket_cookie(ctx);
 	netns = bpf_get_netns_cookie(ctx);
 	owner = OWNER_ENSURE(ctx, tag);

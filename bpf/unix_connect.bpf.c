@@ -42,7 +42,7 @@ int unix_connect(struct bpf_sock_addr *ctx)
 
 	if (!tag)
 		return 1;
-	refused = verdict_connect(tag->agent);
+	refused = verdict_unix(tag->agent);
 	cookie = bpf_get_socket_cookie(ctx);
 	kernel = bpf_cast_to_kern_ctx(ctx);
 	length = kernel->uaddrlen;

@@ -1,32 +1,137 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What an agent may still do. A hook asks here instead of having a second program beside it: a second program would cost every
- * call again. The answers come from the agents map alone, which is pinned: what is denied stays denied without the sensor.
+ * call again. The answers come from the agents map and the allow trie alone, which are pinned: what is denied stays denied
+ * without the sensor.
  */
 #ifndef RUBICON_VERDICT_BPF_H
 #define RUBICON_VERDICT_BPF_H
 
+#include "flow.bpf.h"
+#include "packet.bpf.h"
 #include "tag.bpf.h"
 
-/* True when the agent may not open, bind or connect sockets, nor send datagrams. */
-static __always_inline bool verdict_connect(__u64 agent)
+#define ALLOW_FIXED_BITS 96
+#define IPV4_BITS 32
+#define IPV6_BITS 128
+
+/* The other end of a call or packet. Address as in struct flow, port in host order. */
+struct peer {
+	__u32 family;
+	__u16 port;
+	__u8 address[16];
+};
+
+/* An IPv4 address in IPv6 clothes reaches the same host. */
+static __always_inline void peer_unmap(struct peer *peer)
+{
+	__u32 *words = (__u32 *)peer->address;
+
+	if (peer->family != AF_INET6 || words[0] || words[1] || words[2] != bpf_htonl(0xFFFF))
+		return;
+	peer->family = AF_INET;
+	words[0] = words[3];
+	words[2] = 0;
+	words[3] = 0;
+}
+
+/* Connecting to the unspecified address reaches this host as well. */
+static __always_inline bool peer_loopback(const struct peer *peer)
+{
+	const __u32 *words = (const __u32 *)peer->address;
+
+	if (peer->family == AF_INET)
+		return !words[0] || (words[0] & bpf_htonl(0xFF000000)) == bpf_htonl(0x7F000000);
+	return !words[0] && !words[1] && !words[2] && (!words[3] || words[3] == bpf_htonl(1));
+}
+
+static __always_inline bool peer_listed(__u64 agent, const struct peer *peer)
+{
+	struct allow_key key = { .agent = agent, .family = peer->family };
+	struct allow *allow;
+
+	key.prefix = ALLOW_FIXED_BITS + (peer->family == AF_INET ? IPV4_BITS : IPV6_BITS);
+	__builtin_memcpy(key.address, peer->address, sizeof(key.address));
+	allow = LOOKUP(allows, &key);
+	if (!allow)
+		return false;
+	if (!allow->count)
+		return true;
+	for (__u32 i = 0; i < LIMIT_ALLOW_PORTS; i++)
+		if (i < allow->count && allow->ports[i] == peer->port)
+			return true;
+	return false;
+}
+
+static __always_inline bool peer_allowed(__u64 agent, __u32 flags, struct peer *peer)
+{
+	peer_unmap(peer);
+	if ((flags & AGENT_LOOPBACK) && peer_loopback(peer))
+		return true;
+	return (flags & AGENT_ALLOWS) && peer_listed(agent, peer);
+}
+
+/* True when the agent may not make or bind sockets at all. */
+static __always_inline bool verdict_socket(__u64 agent)
 {
 	struct agent_state *state = agent_get(agent);
 
-	return state && (state->flags & (AGENT_ISOLATED | AGENT_CONDEMNED));
+	if (!state)
+		return false;
+	if (state->flags & AGENT_CONDEMNED)
+		return true;
+	return (state->flags & AGENT_ISOLATED) && !(state->flags & (AGENT_LOOPBACK | AGENT_ALLOWS));
+}
+
+/* True when the agent may not connect or send to this address: `address` in network order, IPv4 in its first word. */
+static __always_inline bool verdict_connect(__u64 agent, __u32 family, const __u32 *address, __u16 port)
+{
+	struct agent_state *state = agent_get(agent);
+	struct peer peer = { .family = family, .port = port };
+
+	if (!state || !(state->flags & (AGENT_ISOLATED | AGENT_CONDEMNED)))
+		return false;
+	if ((state->flags & AGENT_CONDEMNED) || !(state->flags & (AGENT_LOOPBACK | AGENT_ALLOWS)))
+		return true;
+	__builtin_memcpy(peer.address, address, sizeof(peer.address));
+	return !peer_allowed(agent, state->flags, &peer);
+}
+
+/* True when the agent may not connect AF_UNIX sockets. */
+static __always_inline bool verdict_unix(__u64 agent)
+{
+	struct agent_state *state = agent_get(agent);
+
+	if (!state)
+		return false;
+	if (state->flags & AGENT_CONDEMNED)
+		return true;
+	return (state->flags & AGENT_ISOLATED) && (state->flags & AGENT_NO_UNIX);
 }
 
 /* True when a packet of the agent's socket must be dropped. */
-static __always_inline bool verdict_packet(__u64 agent)
+static __always_inline bool verdict_packet(struct __sk_buff *skb, __u64 agent, bool outbound)
 {
 	__u32 zero = 0;
 	__u64 *isolating_switch = LOOKUP(isolating, &zero);
+	struct packet packet = {};
 	struct agent_state *state;
+	struct peer peer = {};
 
 	if (!isolating_switch || !*isolating_switch)
 		return false;
 	state = agent_get(agent);
-	return state && (state->flags & AGENT_ISOLATED);
+	if (!state || !(state->flags & AGENT_ISOLATED))
+		return false;
+	if (!(state->flags & (AGENT_LOOPBACK | AGENT_ALLOWS)))
+		return true;
+	packet_parse(skb, &packet); /* false for a packet without payload, whose addresses are there all the same */
+	if (!packet.family)
+		return true;
+	peer.family = packet.family;
+	peer.port = outbound ? packet.destination_port : packet.source_port;
+	__builtin_memcpy(peer.address, outbound ? packet.destination : packet.source, sizeof(peer.address));
+	return !peer_allowed(agent, state->flags, &peer);
 }
 
 #endif

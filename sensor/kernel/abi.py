@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final, NamedTuple
 
-DIGEST: Final = "c1271fc7a501663f"
+DIGEST: Final = "8ba10c1e93d3efdc"
 """Of every layout, name and number below."""
 
 HEADER: Final = Struct("<2HI5Q2I")
@@ -62,6 +62,13 @@ AGENT: Final = Struct("<Q2I")
 
 STRANGER: Final = Struct("<Q")
 """struct stranger: start_time"""
+
+ALLOW_KEY: Final = Struct("<2IQ16s")
+"""struct allow_key after what it begins with: prefix, family, agent, address"""
+
+ALLOW: Final = Struct("<I14H")
+"""struct allow after what it begins with: count, ports0, ports1, ports2, ports3, ports4, ports5, ports6, ports7,
+ports8, ports9, ports10, ports11, ports12, ports13"""
 
 OWNER: Final = Struct("<8Q13I4s4s4x")
 """struct owner: agent, start_time, opened_ns, bytes_in, bytes_out, last_in_ns, last_out_ns, netns_cookie, pid,
@@ -196,6 +203,7 @@ class Limit(IntEnum):
     HEAD = 4
     COMM = 16
     STDIO = 3
+    ALLOW_PORTS = 14
 
 
 class EventKind(IntEnum):
@@ -266,6 +274,9 @@ class AgentFlag(IntFlag):
     OWN_CGROUP = 8
     LEAVERS = 16
     TAG_PRESSURE = 32
+    LOOPBACK = 64
+    ALLOWS = 128
+    NO_UNIX = 256
 
 
 class JoinReason(IntEnum):

@@ -16,7 +16,7 @@ from sensor.kernel import abi, bpf, host
 from sensor.kernel.attach import Links
 from sensor.kernel.coverage import Fact, facts_of
 from sensor.kernel.errors import KernelAbiMismatch, KernelError, NothingLoads
-from sensor.kernel.maps import Agents, AgentState, Cgroups, Config, Control, Losses, Tag, Tags, opened
+from sensor.kernel.maps import Agents, AgentState, Allows, Cgroups, Config, Control, Losses, Tag, Tags, opened
 from sensor.kernel.objects import Loaded, Loader
 from sensor.kernel.pins import Pins
 from sensor.kernel.programs import OBJECTS, AttachType, How, Object, Program, When
@@ -44,6 +44,7 @@ class Kernel:
         self.tags = Tags(maps["tags"], control)
         self.agents = Agents(maps["agents"], control)
         self.cgroups = Cgroups(maps["cgroups"])
+        self.allows = Allows(maps["allows"], maps["isolating"])
         self.losses = Losses(maps["losses"])
         self.ring = Ring(os.dup(maps["ring"].fd), maps["ring"].max_entries)
         self.epoch = 0

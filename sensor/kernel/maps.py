@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network
 
 from sensor.kernel import abi, bpf
 from sensor.kernel.abi import AgentValue, ControlOperation, TagValue
@@ -12,6 +14,7 @@ from sensor.kernel.abi import AgentValue, ControlOperation, TagValue
 _PID = struct.Struct("<I")
 _NUMBER = struct.Struct("<Q")
 
+Network = IPv4Network | IPv6Network
 Tag = TagValue
 AgentState = AgentValue
 
@@ -112,6 +115,41 @@ class Agents:
         """(agent, state) of all."""
         for key, value in self._map.items():
             yield _NUMBER.unpack(key)[0], AgentValue(*abi.AGENT.unpack(value))
+
+
+class Allows:
+    """What isolated agents may still reach: an LPM trie over (family, agent, network), most specific network first."""
+
+    def __init__(self, allows: bpf.Map, isolating: bpf.Map) -> None:
+        self._map = allows
+        self._isolating = isolating
+
+    def replace(self, agent: int, entries: Mapping[Network, Collection[int]]) -> None:
+        """Make these an agent's only ones: networks, each with its ports (host order), none for any.
+
+        Raises:
+            OSError: the trie is full (65 536 entries of all agents).
+        """
+        wanted = {_allow_key(agent, network): _allow_value(ports) for network, ports in entries.items()}
+        for key, value in wanted.items():
+            self._map.update(key, value)
+        for key, _ in self._map.items():
+            if abi.ALLOW_KEY.unpack(key)[2] == agent and key not in wanted:
+                self._map.delete(key)
+
+    def nobody_is_isolated(self) -> None:
+        """No packet pays for a look into the agents map any more."""
+        self._isolating.update(_PID.pack(0), _NUMBER.pack(0))
+
+
+def _allow_key(agent: int, network: Network) -> bytes:
+    family, fixed = (socket.AF_INET if network.version == 4 else socket.AF_INET6), 96
+    return abi.ALLOW_KEY.pack(fixed + network.prefixlen, family, agent, network.network_address.packed.ljust(16, b"\0"))
+
+
+def _allow_value(ports: Collection[int]) -> bytes:
+    padded = sorted(ports) + [0] * (abi.Limit.ALLOW_PORTS - len(ports))
+    return abi.ALLOW.pack(len(ports), *padded)
 
 
 class Losses:

@@ -200,6 +200,7 @@ SHARED_MAPS = (
     "cgroups",
     "agents",
     "strangers",
+    "allows",
     "budgets",
     "losses",
     "hook_config",

@@ -90,8 +90,8 @@ class NetworkAgent:
         assert self.kernel.tags.add(pid, AGENT, task.start_time, TagFlag.ROOT)
         return task.start_time
 
-    def isolate(self) -> None:
-        self.kernel.agents.set_flags(AGENT, on=AgentFlag.ISOLATED)
+    def isolate(self, also: int = 0) -> None:
+        self.kernel.agents.set_flags(AGENT, on=AgentFlag.ISOLATED | also)
 
     def leave(self, child: Child) -> None:
         """Move a process out of the agent's cgroup, to the hierarchy's root."""

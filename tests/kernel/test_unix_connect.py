@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sensor.kernel.abi import AgentFlag
 from tests.kernel.network import NetworkAgent
 
 pytestmark = pytest.mark.root
@@ -43,6 +44,9 @@ def test_unix_connect_with_the_longest_path(network: NetworkAgent) -> None:
 
 def test_unix_connect_is_refused_to_an_isolated_agent(network: NetworkAgent) -> None:
     network.isolate()
+    assert network.run(_CONNECT, "/nowhere", 1).output == str(errno.ENOENT)  # the network alone was taken
+    assert not network.one("unix_connect").unix_connect.refused
+    network.isolate(AgentFlag.NO_UNIX)
     child = network.run(_CONNECT, "/nowhere", 1)
     assert child.output == str(errno.EPERM)
-    assert network.one("unix_connect").unix_connect.refused
+    assert network.of("unix_connect")[-1].unix_connect.refused
