@@ -140,7 +140,10 @@ class AsyncClient:
             except RubiconError as error:
                 if not stream.endless:
                     raise
-                await asyncio.sleep(patience.pause(error))
+                pause = patience.pause(error)
+                if self._closed:
+                    return
+                await asyncio.sleep(pause)
 
     def agent(self, facts: dict[str, Any]) -> AsyncAgent:
         """An agent with what can be done with it."""

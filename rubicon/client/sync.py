@@ -159,7 +159,10 @@ class Client:
             except RubiconError as error:
                 if not stream.endless:
                     raise
-                time.sleep(patience.pause(error))
+                pause = patience.pause(error)
+                if self._closed:
+                    return
+                time.sleep(pause)
 
     def agent(self, facts: dict[str, Any]) -> Agent:
         """An agent with what can be done with it."""
