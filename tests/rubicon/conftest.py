@@ -6,10 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from rubicon.client import Client
 from rubicon.v1.instance import Instance
 from tests.rubicon.world import World
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """The plane lives in this process: what it logs must not stand between a command's lines."""
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from rubicon.v1 import event_pb2, response_pb2, sensor_service_pb2
 from rubicon.v1.instance import Instance
+from tests.controlplane.builders import Kernel
 from tests.controlplane.stage import Link, Stage
 
 T = TypeVar("T")
@@ -39,14 +40,6 @@ class FolderInstance(Instance):
     @property
     def state_dir(self) -> Path:
         return Path(self.name)
-
-
-async def killed(command: Command) -> Result:
-    """A sensor that ends whatever it is told to."""
-    done = response_pb2.Response(
-        state=response_pb2.RESPONSE_STATE_VERIFIED, killed=2, elapsed_ns=7_250_000, steps=["condemned", "cgroup.kill"]
-    )
-    return Result(response=done)
 
 
 @dataclass
@@ -92,7 +85,7 @@ class World:
         self.stage = Stage(folder)
         self.local = LocalSensor(self.stage, self.instance.sensor_socket)
         self.commands: list[Command] = []
-        self.obey: Obey = killed
+        self.obey: Obey = self._obedient
         self.link: Link | None = None
         self._obeying: asyncio.Task[None] | None = None
         self.run(self.stage.start())
@@ -112,6 +105,21 @@ class World:
 
         self.link = self.run(connect())
         return self.link
+
+    async def _obedient(self, command: Command) -> Result:
+        """Ends whatever it is told to, and answers probes."""
+        if command.HasField("probe"):
+            assert self.link
+            event = Kernel("", epoch=80).event(None, probe=event_pb2.Probe(token=command.probe.token))
+            await self.link.send([event])
+            return Result()
+        done = response_pb2.Response(
+            state=response_pb2.RESPONSE_STATE_VERIFIED,
+            killed=2,
+            elapsed_ns=7_250_000,
+            steps=["condemned", "cgroup.kill"],
+        )
+        return Result(response=done)
 
     async def _obey(self, link: Link) -> None:
         async def note(command: Command) -> Result:
