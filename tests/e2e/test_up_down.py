@@ -40,6 +40,33 @@ def test_a_killed_daemon_is_started_again(host: Host, name: str) -> None:
     assert host.rubicon("run", "-q", "--", "true").returncode == 0
 
 
+def test_a_second_supervisor_is_refused(host: Host) -> None:
+    record = host.instance.run_dir / "daemons.json"
+    until(lambda: all(host.daemon(name) for name in ("supervisor", "rubicon-plane", "rubicon-sensor")))
+    before = record.read_text()
+    done = host.rubicon("up", "--foreground")
+    assert done.returncode == 4
+    assert f"supervised here already by process {host.daemon('supervisor')}" in done.stderr
+    assert "rubicon down" in done.stderr
+    assert record.read_text() == before
+
+
+def test_daemons_whose_supervisor_was_killed_get_a_new_one(own_host: Host) -> None:
+    assert own_host.rubicon("up").returncode == 0
+    left = until(lambda: own_host.daemon("rubicon-sensor"))
+    os.kill(own_host.daemon("supervisor"), signal.SIGKILL)
+    with subprocess.Popen(own_host.command("up", "--foreground"), env=own_host.environment) as supervisor:
+        try:
+            until(lambda: own_host.daemon("supervisor") == supervisor.pid)
+            assert own_host.daemon("rubicon-sensor") not in (0, left)
+            assert not Path(f"/proc/{left}").exists() or "Z" in Path(f"/proc/{left}/stat").read_text().split()[2]
+            until(lambda: own_host.rubicon("doctor").returncode == 0)
+        finally:
+            supervisor.terminate()
+    assert supervisor.returncode == 0
+    assert not own_host.daemon("supervisor")
+
+
 def test_logs_are_shown(host: Host) -> None:
     assert "sensor ready" in host.rubicon("logs", "sensor").stdout
     assert host.rubicon("logs", "-n", "1").stdout.count("\n") >= 2

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 from rubicon.cli.daemons import record
+from rubicon.client.errors import Refused
 from rubicon.v1.instance import Instance
 
 DAEMONS = ("rubicon-plane", "rubicon-sensor")
@@ -67,7 +70,33 @@ def supervise(instance: Instance) -> None:
 
     Raises:
         OSError: folders cannot be made or the console scripts are missing.
+        Refused: another process supervises this instance.
     """
+    with _only_supervisor(instance):
+        for orphan in record.read(instance):  # their supervisor was killed; nobody would start them again
+            orphan.end(STOP_S)
+        _supervise(instance)
+
+
+@contextlib.contextmanager
+def _only_supervisor(instance: Instance) -> Iterator[None]:
+    """Holds a lock on the folder itself: no file that `down` would have to remove under somebody else's lock."""
+    folder = os.open(instance.run_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = next((each.pid for each in record.read(instance) if each.name == "supervisor"), None)
+            raise Refused(
+                f"plane and sensor are supervised here already{f' by process {pid}' if pid else ''}",
+                "stop them with 'sudo rubicon down', or the service with 'systemctl stop rubicon'",
+            ) from None
+        yield
+    finally:
+        os.close(folder)
+
+
+def _supervise(instance: Instance) -> None:
     instance.log_dir.mkdir(parents=True, exist_ok=True)
     daemons = [_Daemon(name, instance.log_dir) for name in DAEMONS]
 
