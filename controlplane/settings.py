@@ -84,7 +84,7 @@ class Settings:
                 value = kind(text)
             except ValueError:
                 raise ValueError(f"{variable}={text!r}: give a number ({kind.__name__})") from None
-            if value <= 0:
+            if not 0 < value < 1e9:  # "nan" is neither
                 raise ValueError(f"{variable}={text!r}: give a number above zero")
             given[concern][name] = value
         return cls(

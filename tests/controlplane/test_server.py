@@ -169,9 +169,24 @@ def test_settings() -> None:
         {"RUBICON_PLANE_WATCH_QUEUE": "7", "RUBICON_PLANE_STORE_BUSY_TIMEOUT": "0.5", "X": ""}
     )
     assert (given.watch.queue, given.store.busy_timeout) == (7, 0.5)
-    for wrong in ({"RUBICON_PLANE_WATCH_NONE": "1"}, {"RUBICON_PLANE_X_Y": "1"}, {"RUBICON_PLANE_WATCH_QUEUE": "-1"}):
-        with pytest.raises(ValueError, match="RUBICON_PLANE"):
-            Settings.from_environment(wrong)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("RUBICON_PLANE_WATCH_NONE", "1"),
+        ("RUBICON_PLANE_X_Y", "1"),
+        ("RUBICON_PLANE_WATCH_QUEUE", "-1"),
+        ("RUBICON_PLANE_WATCH_QUEUE", "1.5"),
+        ("RUBICON_PLANE_STORE_RETRY", "0"),
+        ("RUBICON_PLANE_STORE_RETRY", "nan"),
+        ("RUBICON_PLANE_STORE_RETRY", "inf"),
+        ("RUBICON_PLANE_STORE_RETRY", "soon"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_an_error(variable: str, value: str) -> None:
+    with pytest.raises(ValueError, match=variable):
+        Settings.from_environment({variable: value})
 
 
 @pytest.mark.parametrize("concern", [StoreSettings, WireSettings, WatchSettings])
