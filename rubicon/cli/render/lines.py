@@ -16,7 +16,8 @@ STYLES = {"info": "cyan", "low": "green", "medium": "yellow", "high": "bold red"
 _ICONS = {
     "fork": "⑂", "exec": "▶", "exit": "■", "join": "⇄", "process_snapshot": "▷", "socket": "○", "bind": "⊙",
     "listen": "◉", "connect": "→", "send": "⇢", "establish": "⇌", "close": "✕", "payload": "▤", "packet": "·",
-    "unix_connect": "⇥", "enrol": "✚", "finish": "✔", "ssh_config": "⚙", "loss": "!", "tamper": "‼", "probe": "?",
+    "unix_connect": "⇥", "enrol": "✚", "finish": "✔", "ssh_config": "⚙", "loss": "!", "tamper": "‼",
+    "contain": "◼", "probe": "?",
 }  # fmt: skip
 _STYLES = {"exec": "green", "connect": "cyan", "establish": "cyan", "loss": "bold red", "tamper": "bold red"}
 _PROTOCOLS = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp6", 262: "mptcp", 132: "sctp"}
@@ -79,7 +80,9 @@ def event_line(event: Event, agent: str, name: Callable[[Event], str], icon: Cal
 def alert_line(alert: Alert, icon: Callable[[str], str]) -> Line:
     """An alert in one line."""
     style = STYLES.get(alert.severity, "")
-    flow = f" {alert.flow.source} → {alert.flow.destination}" if alert.flow and alert.flow.destination else ""
+    flow = (
+        f" {safe(alert.flow.source)} → {safe(alert.flow.destination)}" if alert.flow and alert.flow.destination else ""
+    )
     process = alert.process
     result = f" ×{alert.repeats + 1}" if alert.repeats else ""
     if alert.response not in ("", "none"):
@@ -174,6 +177,12 @@ def _join(detail: Any) -> tuple[str, str]:
     return f"pid {detail.target.pid} to {safe(detail.cgroup_path) or detail.cgroup_id}", reason
 
 
+def _contain(detail: Any) -> tuple[str, str]:
+    now = [word for word in ("frozen", "isolated") if getattr(detail, word)]
+    by = f"by {safe(detail.requested_by)}" if detail.requested_by else "its time is over"
+    return ", ".join(now) or "released", f"{by}: {safe(detail.reason)}" if detail.reason else by
+
+
 def _loss(detail: Any) -> tuple[str, str]:
     from rubicon.v1 import event_pb2
 
@@ -207,6 +216,7 @@ _WORDS: dict[str, Callable[[Any], tuple[str, str]]] = {
         f"{safe(d.host)} {' '.join(safe(each) for each in d.remote_forwards)}".strip(),
         safe(d.error) or ("may match" if d.may_match else ""),
     ),
+    "contain": _contain,
     "loss": _loss,
     "tamper": lambda d: (safe(d.action), safe(d.detail)),
     "probe": lambda d: ("", ""),

@@ -93,4 +93,15 @@ class Output:
             from rich.console import Console
 
             self._console = Console(file=self.stream, highlight=False, markup=False, emoji=False)
+        if columns := self._columns():
+            self._console.width = columns
         return self._console
+
+    def _columns(self) -> int:
+        """Width of this very terminal now (rich would ask that of stdin first); 0 when it is not known."""
+        if os.environ.get("COLUMNS", "").isdecimal():
+            return 0  # rich keeps that
+        try:
+            return os.get_terminal_size(self.stream.fileno()).columns
+        except (OSError, ValueError):
+            return 0

@@ -70,7 +70,7 @@ def _bytes_only(text: str) -> bool:
 
 def quoted(argument: str) -> str:
     """One argument as a shell would take it, neutralised; bare where nothing needs quotes."""
-    if argument and re.fullmatch(r"[\w@%+=:,./~-]+", argument, re.ASCII):
+    if argument and re.fullmatch(r"(?!~)[\w@%+=:,./~-]+", argument, re.ASCII):
         return argument
     clean = safe(argument)
     if clean != argument:
