@@ -112,11 +112,14 @@ def moment(_: click.Context, __: click.Parameter, text: str | None) -> Any:
     if not text:
         return None
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    if text[:-1].replace(".", "", 1).isdigit() and text[-1] in units:
-        return datetime.now(UTC) - timedelta(seconds=float(text[:-1]) * units[text[-1]])
     try:
+        if text[-1] in units:
+            ago = timedelta(seconds=float(text[:-1]) * units[text[-1]])
+            if ago < timedelta():
+                raise ValueError(text)
+            return datetime.now(UTC) - ago
         return datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise click.BadParameter("use 30s, 10m, 2h, 1d or a time like 2026-01-31T12:00:00") from None
 
 

@@ -74,6 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
         return RUN_FAILED if running else DEFECT
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except SystemExit:  # click's own word for a closed pipe, even where it is told to leave exits to others
+        return NO_READER
     except BrokenPipeError:
         with contextlib.suppress(OSError):  # so that the interpreter's last flush meets no closed pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
