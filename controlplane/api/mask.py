@@ -3,12 +3,14 @@
 Stored events keep what the kernel saw; masking happens on the way out, so root can still look (`--show-secrets`). What
 is looked for, each a known habit:
 
-* flags and variables with a telling name: `--password X`, `--db-password=X`, `-token X`, `API_KEY=X`, also inside the
-  text of a `sh -c`; not `--password-file`, `--no-password`, `--max-tokens`, `PWD=`;
+* flags and variables with a telling name: `--password X`, `--db-password=X`, `-token X`, `API_KEY=X`; not
+  `--password-file`, `--no-password`, `--max-tokens`, `PWD=`;
 * values with a known shape: AWS, GitHub, GitLab, OpenAI, Anthropic, Hugging Face, Slack, Google, npm, PyPI keys, JSON
   web tokens, PEM private keys;
 * `scheme://user:PASS@host`, `Authorization:` and API-key headers, `curl -u user:PASS`, `mysql -pPASS`,
   `sshpass -p PASS`, `redis-cli -a PASS`, OpenSSL's `pass:PASS`.
+
+All of it also in the text of a `sh -c`, and in texts that are quoted inside it, six deep.
 
 It cannot know a secret that looks like any other word. A masked value is always `***`, so its length tells nothing.
 """
@@ -18,9 +20,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from controlplane.api import shell
 from rubicon.v1 import agent_pb2, alert_pb2, event_pb2, process_pb2
 
 MASK = "***"
+_DEPTH = 6
+"""Texts inside texts that are taken apart; what lies deeper is still looked at as plain text."""
 
 
 def _words(line: str) -> frozenset[str]:
@@ -59,9 +64,9 @@ _SHAPES = re.compile(
     r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 )
-_URL = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://[^\s/@:'\"]*):([^\s/@'\"]+)@")
+_URL = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]{0,24}://[^\s/@:'\"]*):([^\s/@'\"]+)@")
 _HEADER = re.compile(
-    r"\b((?:proxy-)?authorization|x-api-key|api-key|x-auth-token|private-token|x-goog-api-key|cookie|set-cookie)"
+    r"\b((?:proxy-)?authorization|api-key|private-token|cookie|set-cookie|x-[a-z0-9-]*(?:token|key|secret))"
     r"(\s*:\s*)((?:basic|bearer|digest|token|negotiate)\s+)?([^\r\n'\"]+)",
     re.IGNORECASE,
 )
@@ -82,7 +87,13 @@ _SHORT: dict[str, tuple[str, ...]] = {
     "ldapsearch": ("-w",),
 }
 _GLUED_ONLY = frozenset({"mysql", "mysqldump", "mysqladmin", "mariadb", "mariadb-dump"})
+_SHELLS = _words("sh ash bash dash ksh mksh zsh fish busybox su runuser")
+_SHELL_TEXT = re.compile(r"-[A-Za-z]*c|--command")
 _USER_PASS = frozenset({"curl", "wget", "http", "https", "xh"})
+# -u may end a cluster of curl's flags that take no value.
+_USER = re.compile(r"-[#0146afgiIjJklLnNOpqsSvZ]*[uU]|--user|--proxy-user|-a|--auth")
+_USER_GLUED = re.compile(r"(-[#0146afgiIjJklLnNOpqsSvZ]*[uU]|--user=|--proxy-user=|--auth=)([^:]+):(.+)", re.DOTALL)
+_PROGRAMS = _SHELLS | _USER_PASS | _SHORT.keys()
 
 
 def is_secret_name(name: str) -> bool:
@@ -110,7 +121,15 @@ def _is_secret(name: str, value: str) -> bool:
 
 def text(value: str) -> str:
     """A text (a shell command, a sentence) with its secrets hidden."""
+    return _text(value, 0)
 
+
+def argv(arguments: Sequence[str]) -> list[str]:
+    """Arguments with their secrets hidden; as many as before."""
+    return _argv(arguments, 0)
+
+
+def _text(value: str, depth: int) -> str:
     def named(match: re.Match[str]) -> str:
         before = match[1] or match[2]
         secret = match[3]
@@ -118,6 +137,8 @@ def text(value: str) -> str:
             return match.group()
         return f"{before}{MASK}" if _is_secret(before.strip("-= \t"), secret.strip("'\"")) else match.group()
 
+    if depth < _DEPTH:
+        value = shell.rewrite(value, lambda words: _argv(words, depth + 1))
     value = _SHAPES.sub(MASK, value)
     value = _URL.sub(rf"\1:{MASK}@", value)
     value = _HEADER.sub(lambda m: f"{m[1]}{m[2]}{m[3] or ''}{MASK}", value)
@@ -125,43 +146,46 @@ def text(value: str) -> str:
     return _IN_TEXT.sub(named, value)
 
 
-def argv(arguments: Sequence[str]) -> list[str]:
-    """Arguments with their secrets hidden; as many as before."""
-    if not arguments:
-        return []
-    program = arguments[0].rpartition("/")[2]
-    out = [text(arguments[0])]
+def _argv(arguments: Sequence[str], depth: int) -> list[str]:
+    program = ""
+    out: list[str] = []
     following: Callable[[str], str] | None = None
-    for argument in arguments[1:]:
+    for argument in arguments:
         if following is not None and not argument.startswith("-"):
             out.append(following(argument))
             following = None
             continue
-        hidden, following = _argument(program, argument)
+        hidden, following = _argument(program, argument, depth)
         out.append(hidden)
+        name = argument.rpartition("/")[2]
+        # behind sudo, env, timeout … the program that matters comes later
+        if not program or name in _PROGRAMS or (program == "sshpass" and name[:1] != "-"):
+            program = name
     return out
 
 
-def _argument(program: str, argument: str) -> tuple[str, Callable[[str], str] | None]:
+def _argument(program: str, argument: str, depth: int) -> tuple[str, Callable[[str], str] | None]:
     """One argument, and what is to be done with the next one if that is its value."""
     for flag in _SHORT.get(program, ()):
         if argument == flag and program not in _GLUED_ONLY:
             return argument, _after_percent if program == "smbclient" else _whole
         if argument.startswith(flag) and len(argument) > len(flag) and not argument.startswith("--"):
             return f"{flag}{MASK}", None
-    if program in _USER_PASS and argument in ("-u", "--user", "--proxy-user", "-U", "-a", "--auth"):
+    if program in _SHELLS and _SHELL_TEXT.fullmatch(argument):
+        return argument, lambda value: _text(value, depth)
+    if program in _USER_PASS and _USER.fullmatch(argument):
         return argument, _after_colon
-    if program in _USER_PASS and (glued := re.fullmatch(r"(-u|--user=|--proxy-user=|--auth=)([^:]+):(.+)", argument)):
+    if program in _USER_PASS and (glued := _USER_GLUED.fullmatch(argument)):
         return f"{glued[1]}{glued[2]}:{MASK}", None
     if flag_match := _FLAG.fullmatch(argument):
         name, value = flag_match.groups()
         if value is not None:
-            return (f"{argument[: -len(value)]}{MASK}" if _is_secret(name, value) else text(argument)), None
+            return (f"{argument[: -len(value)]}{MASK}" if _is_secret(name, value) else _text(argument, depth)), None
         return argument, _named(name) if is_secret_name(name) else None
     pair = _PAIR.fullmatch(argument)
     if pair and pair[2][0] not in "'\"*" and _is_secret(pair[1], pair[2]):
         return f"{pair[1]}={MASK}", None
-    return text(argument), None
+    return _text(argument, depth), None
 
 
 def _whole(_: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given as given_any
+from hypothesis import strategies
 
 from controlplane.api import mask
 from rubicon.v1 import event_pb2
@@ -49,6 +51,25 @@ HIDDEN = [
         ["sh", "-c", "export TOKEN=***; curl -H 'Authorization: Bearer ***' --password *** h"],
     ),
     (["sh", "-c", "SECRET='a b' run"], ["sh", "-c", "SECRET=*** run"]),
+    (["sh", "-c", "curl -u me:hunter2 http://h"], ["sh", "-c", "curl -u me:*** http://h"]),
+    (["sh", "-c", "cd /x && sudo curl -sSume:hunter2 h; ls"], ["sh", "-c", "cd /x && sudo curl -sSume:*** h; ls"]),
+    (["sh", "-c", "curl -fsSu 'me:hun ter2' h"], ["sh", "-c", "curl -fsSu me:*** h"]),
+    (["sh", "-c", "x | curl --user me:hunter2 h | y"], ["sh", "-c", "x | curl --user me:*** h | y"]),
+    (["sh", "-c", "x=$(curl --proxy-user=me:hunter2 h)"], ["sh", "-c", "x=$(curl --proxy-user=me:*** h)"]),
+    (["sh", "-c", "bash -c 'curl -u me:hunter2 h'"], ["sh", "-c", "bash -c 'curl -u me:*** h'"]),
+    (["sh", "-c", 'ssh h "curl -u me:hunter2 $X"'], ["sh", "-c", 'ssh h "curl -u me:*** $X"']),
+    (["sh", "-c", 'sh -c "sh -c \\"mysql -phunter2\\""'], ["sh", "-c", 'sh -c "sh -c \\"mysql -p***\\""']),
+    (["sh", "-c", "sh -c 'x --password=hunter2'"], ["sh", "-c", "sh -c 'x --password=***'"]),
+    (["sh", "-c", "sh -c 'TOKEN=hunter2 make'"], ["sh", "-c", "sh -c 'TOKEN=*** make'"]),
+    (["sh", "-c", "git push https://me:hunter2@h/x"], ["sh", "-c", "git push https://me:***@h/x"]),
+    (["sh", "-c", "PASSWORD=hun\\ ter2 make"], ["sh", "-c", "PASSWORD=*** make"]),
+    (["sh", "-c", 'curl -H "X-Vault-Token: abc" h'], ["sh", "-c", 'curl -H "X-Vault-Token: ***" h']),
+    (
+        ["sh", "-c", "sh -c 'curl -H \"Authorization: Bearer abc\" h'"],
+        ["sh", "-c", "sh -c 'curl -H \"Authorization: Bearer ***\" h'"],
+    ),
+    (["sudo", "curl", "-u", "me:hunter2", "h"], ["sudo", "curl", "-u", "me:***", "h"]),
+    (["sshpass", "-p", "hunter2", "ssh", "-p", "22", "h"], ["sshpass", "-p", "***", "ssh", "-p", "22", "h"]),
     (["x", "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----"], ["x", "***"]),
 ]
 
@@ -69,6 +90,9 @@ UNTOUCHED = [
     ["curl", "http://h:80/a@b"],
     ["x", "--password"],
     ["grep", "password", "file"],
+    ["sh", "-c", "sort -u a:b | tee 'x y' \"$z\" && echo 'it is' done\\; # it's"],
+    ["sh", "-c", "ssh -p 22 h 'docker run -u 1000:1000 image'"],
+    ["sh", "-c", "\"unclosed 'quotes \\"],
     [""],
     [],
 ]
@@ -87,6 +111,11 @@ def test_untouched(given: list[str]) -> None:
 def test_masked_again_is_the_same() -> None:
     for _, expected in HIDDEN:
         assert mask.argv(expected) == expected
+
+
+@given_any(strategies.lists(strategies.text("ab '\"\\;&|()`\n$=-:@/*", max_size=60), max_size=4))
+def test_whatever_is_given_as_many_come_back(arguments: list[str]) -> None:
+    assert len(mask.argv(["sh", "-c", *arguments])) == len(arguments) + 2
 
 
 def test_event_keeps_bytes_that_are_not_utf8_and_the_stored_one() -> None:
