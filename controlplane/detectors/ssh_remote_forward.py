@@ -30,6 +30,7 @@ from controlplane.detectors._ssh import argv, asked, control
 from controlplane.detectors._ssh.asked import Config, hints, words
 from controlplane.detectors._ssh.case import Case
 from controlplane.detectors._ssh.conversation import MANY, Conversation, Conversations, holder
+from controlplane.detectors._ssh.hidden import Hidden, client_above
 from controlplane.detectors._ssh.relay import Local, Relays
 from controlplane.detectors._ssh.wire import reads_config
 from controlplane.model.detector import Detector
@@ -66,6 +67,7 @@ class Memory:
         self.conversations = Conversations()
         self.relays = Relays()
         self.requests = control.Requests()
+        self.hidden = Hidden()
         self.cases: OrderedDict[int, Case] = OrderedDict()
         self.execs: OrderedDict[ProcessKey, tuple[int, RecordKey]] = OrderedDict()
         """Kernel time and record of the execs whose arguments ask for a forward."""
@@ -82,7 +84,8 @@ def detect(event: event_pb2.Event, agent: AgentView, memory: Memory) -> Iterator
     touched: list[Case] = []
     if kind == "packet":
         conversation, pattern = conversations.packet(event)
-        if pattern and conversation is not None:
+        # what follows an accepted connection is a channel for it, whatever its size (dropbear compresses)
+        if pattern and conversation is not None and not relays.serving(conversation.owner, event.time_ns):
             case = _case(memory, conversation)
             case.sized = True
             case.add(EvidenceItem.of(event, "wire", pattern, what="sizes"))
@@ -93,11 +96,15 @@ def detect(event: event_pb2.Event, agent: AgentView, memory: Memory) -> Iterator
         if changed is not None:
             memory.requests.forget(changed.owner)
             touched.append(_look(memory, changed, agent, event))
+        elif memory.execs or memory.configs:
+            touched.extend(_hidden(memory, event, agent))
     elif kind == "connect" and process is not None and not event.connect.refused:
         if event.connect.flow.type in (0, 1):
             conversations.connect(event.connect.flow)
             for conversation in conversations.held_by(process, agent):
                 relays.connect(event, process, conversation)
+            for conversation in asked.users(process, list(conversations.by_cookie.values()), agent):
+                relays.connect(event, process, conversation, through=True)
     elif kind == "establish" and process is not None:
         if event.establish.flow.direction == flow_pb2.FLOW_DIRECTION_INBOUND:
             relays.accepted(process, event.time_ns)
@@ -142,6 +149,20 @@ def _asks(memory: Memory, event: event_pb2.Event, process: ProcessKey, agent: Ag
     if _request(memory, process, agent):
         for conversation in list(memory.conversations.by_cookie.values()):
             yield _answer(memory, conversation, agent)
+
+
+def _hidden(memory: Memory, event: event_pb2.Event, agent: AgentView) -> Iterator[Case]:
+    """A proxy says something that is not SSH; it counts when its user certainly asks for a forward."""
+    if event.payload.flow.cookie in memory.conversations.by_cookie:
+        return
+    conversation = memory.hidden.payload(event, agent)
+    if conversation is None or not client_above(conversation, agent, set(memory.configs)):
+        return
+    found = _look(memory, conversation, agent, None)
+    if found.asked:
+        yield found
+    else:
+        del memory.cases[conversation.cookie]
 
 
 def _handed_over(memory: Memory, event: event_pb2.Event, process: ProcessKey, agent: AgentView) -> Iterator[Case]:
@@ -197,7 +218,7 @@ def _look(memory: Memory, conversation: Conversation, agent: AgentView, event: e
         case.add(EvidenceItem.of(event, "wire", text, what="server"))
     for asker, text in asked.askers(conversation, agent):
         given = words(asker.argv)
-        command = argv.read(given, conversation.banner) if hints(given) else None
+        command = argv.read(given, conversation.banner or "OpenSSH") if hints(given) else None
         if command is not None and asker.key != conversation.owner and any(mark in command.host for mark in ":/"):
             command = None
         item = asked.argv_item(asker, command, memory.execs, text)
@@ -260,9 +281,9 @@ def _case(memory: Memory, conversation: Conversation) -> Case:
     known = memory.cases.get(conversation.cookie)
     if known is None:
         known = memory.cases[conversation.cookie] = Case(conversation)
-        began = conversation.began
-        text = f"the connection speaks SSH: {conversation.banner}"
-        known.add(EvidenceItem.of(began, "wire", text, what="banner", banner=conversation.banner))
+        began, banner = conversation.began, conversation.banner
+        text = f"the connection speaks SSH: {banner}" if banner else "the proxy's connection does not show SSH"
+        known.add(EvidenceItem.of(began, "wire", text, what="banner" if banner else "hidden", banner=banner))
         while len(memory.cases) > MANY:
             memory.cases.popitem(last=False)
     return known

@@ -39,13 +39,28 @@ def askers(conversation: Conversation, agent: AgentView) -> Iterator[tuple[Proce
     if owner is None:
         return
     yield owner, "asks for a remote forward"
-    stdio = owner.image.stdio[:2]
-    own = argv.openssh(words(owner.argv))
-    through = len(stdio) == 2 and all(descriptor.kind in _THROUGH for descriptor in stdio)
-    if not through or ("ssh" in argv.program(words(owner.argv)) and not (own and own.stdio_forward)):
+    if not is_proxy(owner):
         return
     for process in islice(agent.ancestors(conversation.owner), _PROXY_LEVELS):
         yield process, "asks for a remote forward, with this connection as its proxy"
+
+
+def is_proxy(owner: Process) -> bool:
+    """Whether the owner of a connection may be somebody's ProxyCommand: it talks through pipes or sockets, and is not a
+    client that some tool (rsync, git) uses for a session."""
+    stdio = owner.image.stdio[:2]
+    if len(stdio) < 2 or any(descriptor.kind not in _THROUGH for descriptor in stdio):
+        return False
+    own = argv.openssh(words(owner.argv))
+    return "ssh" not in argv.program(words(owner.argv)) or bool(own and own.stdio_forward)
+
+
+def users(key: ProcessKey, conversations: Iterable[Conversation], agent: AgentView) -> Iterator[Conversation]:
+    """Conversations that the process may use through a proxy."""
+    for conversation in conversations:
+        owner = agent.process(conversation.owner)
+        if owner is not None and owner.key != key and is_proxy(owner) and key in above(owner.key, agent):
+            yield conversation
 
 
 def above(key: ProcessKey, agent: AgentView) -> list[ProcessKey]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
+from controlplane.detectors._ssh.later import Later
 from controlplane.detectors._ssh.shape import Shape
-from controlplane.detectors._ssh.wire import Mode, Side
+from controlplane.detectors._ssh.wire import Mode, Side, modes_of
 from controlplane.model.keys import ProcessKey, process_key
 from controlplane.model.view import AgentView
 from rubicon.v1 import event_pb2, flow_pb2, process_pb2
@@ -38,6 +39,9 @@ class Conversation:
     outbound: Side
     inbound: Side
     shape: Shape
+    later: Later = field(default_factory=Later)
+    sized: bool = False
+    """A size pattern was told; one is enough."""
     received: deque[Seen] = field(default_factory=lambda: deque(maxlen=16))
     first_answer: Seen | None = None
     """The first packet that was sent after the newest one received. SSH_MSG_IGNORE, which asyncssh sends before
@@ -168,7 +172,15 @@ def _take(conversation: Conversation, time_ns: int, outbound: bool, length: int)
     else:
         conversation.received.append(seen)
         conversation.first_answer = None
-    return conversation.shape.packet(time_ns, outbound, length)
+    shape = conversation.shape
+    least = shape.least
+    pattern = shape.packet(time_ns, outbound, length)
+    if least:
+        pattern = conversation.later.packet(time_ns, outbound, length, least, modes_of(least)) or pattern
+    if conversation.sized:
+        return ""
+    conversation.sized = bool(pattern)
+    return pattern
 
 
 def _remember(into: OrderedDict, key: int, value: object, many: int) -> None:  # type: ignore[type-arg]

@@ -24,6 +24,8 @@ _OPEN_AT_LEAST = 60
 _SOON_NS = 250_000_000
 _MANY = 256
 _DATA_HEADER = 9
+_VOLUME = 2048
+"""Through a proxy packets are cut anew: from so many bytes on, volumes are compared as well."""
 _CHANNEL_PACKETS = (32768, 32704, 16384)
 """Most bytes of one channel packet: OpenSSH, PuTTY and asyncssh; paramiko; dropbear."""
 X11 = range(6000, 6064)
@@ -36,6 +38,8 @@ class Local:
     conversation: Conversation
     asked: Seen
     connect: event_pb2.Event
+    through: bool = False
+    """The one that connected uses the conversation through a proxy, which may be SSH once more (`ssh -W`)."""
     established: bool = False
     confirmed: bool = False
     came_out: bool = False
@@ -43,6 +47,10 @@ class Local:
     went_in: bool = False
     """A packet that came in here went out over SSH, in exactly its size."""
     sent: int = 0
+    taken: int = 0
+    """Bytes that came in here."""
+    out: int = 0
+    """Bytes that went out over SSH since the connect."""
     received: deque[Seen] = field(default_factory=lambda: deque(maxlen=8))
     told: int = 0
 
@@ -73,17 +81,23 @@ class Relays:
         if len(self._accepted) > _MANY:
             self._accepted.popitem(last=False)
 
-    def connect(self, event: event_pb2.Event, process: ProcessKey, conversation: Conversation) -> None:
-        """A holder of the conversation's socket called connect()."""
+    def serving(self, process: ProcessKey, time_ns: int) -> bool:
+        """Whether the process accepted a connection just before."""
+        return time_ns - self._accepted.get(process, -_SOON_NS - 1) <= _SOON_NS
+
+    def connect(
+        self, event: event_pb2.Event, process: ProcessKey, conversation: Conversation, *, through: bool = False
+    ) -> None:
+        """A holder of the conversation's socket, or one that uses it through a proxy, called connect()."""
         cookie, now = event.connect.flow.cookie, event.time_ns
-        if cookie == conversation.cookie or now - self._accepted.get(process, -_SOON_NS - 1) <= _SOON_NS:
+        if cookie == conversation.cookie or self.serving(process, now):
             return
         least = conversation.shape.least
         enough = least + OPEN_ABOVE_LEAST if least else _OPEN_AT_LEAST
         asked = next((seen for seen in reversed(conversation.received) if seen.length >= enough), None)
         if asked is None or now - asked.time_ns > _SOON_NS:
             return
-        local = Local(conversation, asked, event)
+        local = Local(conversation, asked, event, through)
         if cookie in self._locals and self._locals[cookie].conversation is not conversation:
             return
         self._locals[cookie] = local
@@ -125,6 +139,7 @@ class Relays:
     def _over_ssh(local: Local, seen: Seen) -> None:
         conversation = local.conversation
         least = conversation.shape.least
+        local.out += seen.length
         if (
             least
             and local.established
@@ -135,26 +150,33 @@ class Relays:
         ):
             local.confirmed = True
         if any(
-            0 <= seen.time_ns - got.time_ns <= _SOON_NS and _carries(conversation, seen.length, got.length)
+            0 <= seen.time_ns - got.time_ns <= _SOON_NS and _carries(local, seen.length, got.length)
             for got in local.received
-        ):
+        ) or (local.through and _VOLUME <= local.taken <= local.out <= local.taken * 5 // 4 + _VOLUME):
             local.went_in = True
 
     @staticmethod
     def _here(local: Local, seen: Seen, outbound: bool) -> None:
         if not outbound:
             local.received.append(seen)
+            local.taken += seen.length
             return
         local.sent += seen.length
         if any(
-            0 <= seen.time_ns - got.time_ns <= _SOON_NS and _carries(local.conversation, got.length, seen.length)
+            0 <= seen.time_ns - got.time_ns <= _SOON_NS and _carries(local, got.length, seen.length)
             for got in local.conversation.received
         ):
             local.came_out = True
 
 
-def _carries(conversation: Conversation, wire: int, data: int) -> bool:
-    """Whether a packet of `wire` bytes is exactly `data` bytes (or a whole channel packet of more) in CHANNEL_DATA."""
-    modes: tuple[Mode, ...] = conversation.modes or MODES
+def _carries(local: Local, wire: int, data: int) -> bool:
+    """Whether a packet of `wire` bytes is exactly `data` bytes (or a whole channel packet of more) in CHANNEL_DATA,
+    through a proxy also in CHANNEL_DATA of an SSH connection inside."""
+    modes: tuple[Mode, ...] = local.conversation.modes or MODES
     sizes = [data, *(most for most in _CHANNEL_PACKETS if most < data)]
-    return any(mode.size(_DATA_HEADER + size) == wire for mode in modes for size in sizes)
+    if any(mode.size(_DATA_HEADER + size) == wire for mode in modes for size in sizes):
+        return True
+    if not local.through:
+        return False
+    inside = {mode.size(_DATA_HEADER + size) for mode in MODES for size in sizes}
+    return any(mode.size(_DATA_HEADER + size) == wire for mode in modes for size in inside)

@@ -5,13 +5,15 @@ What is looked for, and nothing else, so that sizes never raise a false alarm by
 * USERAUTH_SUCCESS: the first inbound packet that is exactly 16 bytes smaller than an earlier inbound one
   (SERVICE_ACCEPT; true for every mode in MODES) and is a size that a one-byte payload can have. Its size is m.
 * The client's first packet after it can be a tcpip-forward request (RFC 4254 7.1: 27 bytes and a bind address of at
-  most 16), and then either
+  most 16), and then one of
   (a) within 0.1 s and with no small answer in between, the client writes the opening of a session,
       `no-more-sessions`, or both, in exactly their sizes: OpenSSH flushes each forward request on its own, and
-      without one these come first; or
+      without one these come first. Then it may be a streamlocal-forward request, too (OpenSSH PROTOCOL 2.4);
   (b) the server's first small answer has exactly m bytes: REQUEST_SUCCESS or REQUEST_FAILURE. Opening a channel is
       answered by m + 16 or more and `no-more-sessions` not at all. A keepalive is answered so, too: it comes later, or
-      after `no-more-sessions`, and then nothing is said.
+      after `no-more-sessions`, and then nothing is said;
+  (c) it comes at once, and its size is no other first packet's: not that of opening a session, of `no-more-sessions`
+      or of a keepalive.
 """
 
 from __future__ import annotations
@@ -20,12 +22,16 @@ from controlplane.detectors._ssh.wire import LEAST_SIZES, Mode, modes_of
 
 ACCEPT_ABOVE_LEAST = 16
 FORWARD = (27, 27 + 16)
+FORWARD_UNIX = (37 + 4 + 2, 37 + 4 + 108)
 IGNORE = 5
 SESSION = 24
 NO_MORE_SESSIONS = 34
 KEEPALIVE = 27
+_OTHERS = (SESSION, *range(22, KEEPALIVE + 1))
+"""Payloads of other first packets; keepalives of several implementations have names of 16 to 21 bytes."""
 _TOGETHER_NS = 100_000_000
 _AT_ONCE_NS = 500_000_000
+_UNASKED_NS = 20_000_000
 _MANY_INBOUND = 64
 
 
@@ -79,15 +85,8 @@ class Shape:
     def _outbound(self, time_ns: int, length: int) -> str:
         if length in self.noise:
             return ""
-        modes = [mode for mode in self.modes if mode.fits(length, *FORWARD)]
         if not self._leading:
-            self._first_ns = time_ns
-            if not modes:
-                self.decided = True
-                return ""
-            self.modes = tuple(modes)
-            self._leading.append(length)
-            return ""
+            return self._first(time_ns, length)
         if time_ns - self._first_ns > _TOGETHER_NS:
             self.decided = True
             return ""
@@ -97,11 +96,37 @@ class Shape:
                 f"after authentication {len(self._leading)} lone packet(s) of {self._leading[0]} bytes, the size of a "
                 f"remote-forward request, then {length} bytes, the opening of a session, before any answer"
             )
+        modes = self._asking(time_ns, length)
         if not modes:
             self.decided = True
             return ""
         self._leading.append(length)
         return ""
+
+    def _first(self, time_ns: int, length: int) -> str:
+        self._first_ns = time_ns
+        modes = self._asking(time_ns, length)
+        if not modes or any(length == mode.size(SESSION) + mode.size(NO_MORE_SESSIONS) for mode in self.modes):
+            self.decided = True
+            return ""
+        payloads = (*_OTHERS, NO_MORE_SESSIONS) if self._one_write else _OTHERS
+        others = {mode.size(payload) for mode in self.modes for payload in payloads}
+        certain = all(mode.fits(length, *FORWARD) for mode in self.modes if mode.may(length))
+        if certain and length not in others and time_ns - self.success_ns <= _UNASKED_NS:
+            self.decided = True
+            return (
+                f"after authentication the first packet has {length} bytes: the size of a remote-forward request, and of "
+                "nothing else that a client begins with"
+            )
+        self.modes = modes
+        self._leading.append(length)
+        return ""
+
+    def _asking(self, time_ns: int, length: int) -> tuple[Mode, ...]:
+        """The modes in which a packet of this size may ask for a forward."""
+        early = self._one_write and time_ns - self.success_ns <= _TOGETHER_NS
+        ranges = (FORWARD, FORWARD_UNIX) if early else (FORWARD,)
+        return tuple(mode for mode in self.modes if any(mode.fits(length, *each) for each in ranges))
 
     def _opens(self, mode: Mode, length: int) -> bool:
         both = mode.size(SESSION) + mode.size(NO_MORE_SESSIONS)
@@ -119,8 +144,9 @@ class Shape:
         if length == self.least:
             asked_at_once = self._first_ns - self.success_ns <= _AT_ONCE_NS
             self.decided = True
+            short = any(mode.fits(self._leading[0], *FORWARD) for mode in self.modes)
             keepalive = any(mode.size(KEEPALIVE) in self._leading[1:] for mode in self.modes)
-            if asked_at_once and not keepalive:
+            if asked_at_once and short and not keepalive:
                 return (
                     f"after authentication {len(self._leading)} lone packet(s) of {self._leading[0]} bytes, the size of a "
                     f"remote-forward request, answered by {length} bytes, the smallest packet of this connection"

@@ -51,6 +51,10 @@ class Mode(NamedTuple):
         """Whether a packet of this size may carry a payload of least to most bytes."""
         return self.size(least) <= size <= self.size(most) and (size - self.size(least)) % self.block == 0
 
+    def may(self, size: int) -> bool:
+        """Whether one packet may have this size at all."""
+        return size >= self.size(1) and (size - self.size(1)) % self.block == 0
+
 
 MODES = (
     Mode(8, True, 16),  # chacha20-poly1305

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from controlplane.detectors._ssh.later import Later
 from controlplane.detectors._ssh.shape import Shape
 from controlplane.detectors._ssh.wire import MODES, Mode, Side, modes_of
 
@@ -135,3 +136,53 @@ def test_a_request_of_a_sessions_size() -> None:
     assert "remote-forward" in run(packets, one_write=True)
     assert run(packets) == ""
     assert "remote-forward" in run([*LOGIN, (True, 52), (True, 60), (False, 28)])
+
+
+def test_a_first_packet_that_is_nothing_else() -> None:
+    """dbclient, asyncssh: no waiting for an answer, which may come together with the first use."""
+    assert "nothing else" in run([*LOGIN, (True, 68)])
+    assert "nothing else" in run([*LOGIN, (True, 36), (True, 68)])
+    assert run([*LOGIN_GCM, (True, 68)]) == ""
+    assert run([*LOGIN, (True, 76)]) == ""
+    assert run([*LOGIN, (True, 68)], gap_ms=30) == ""
+
+
+@pytest.mark.parametrize("first", [100, 92, 180])
+def test_streamlocal_forward(first: int) -> None:
+    """`ssh -N -R /path:…`, and the same size from one whose writes say nothing."""
+    assert "remote-forward" in run([*LOGIN, (True, first), (True, 60), (False, 552)], one_write=True)
+    assert run([*LOGIN, (True, first), (True, 60), (False, 552)]) == ""
+    assert run([*LOGIN, (True, 112), (True, 60), (False, 552)], one_write=True) == ""
+
+
+def later(packets: list[tuple[float, bool, int]], least: int = 28) -> str:
+    found = Later()
+    told = [found.packet(int(at * MS), outbound, size, least, modes_of(least)) for at, outbound, size in packets]
+    return "".join(told)
+
+
+def test_a_request_in_the_middle() -> None:
+    """`ssh -O forward -R …` to a master that has been up for a minute."""
+    assert "quiet" in later([(60_000, True, 68), (60_040, False, 28)])
+    session = [(1, True, 52), (2, False, 44), (2, True, 60), (3, False, 72)]
+    assert "quiet" in later([*session, (60_000, True, 68), (60_040, False, 28)])
+    assert "quiet" in later([(60_000, True, 52), (60_001, False, 28), (61_000, True, 68), (61_001, False, 28)])
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [
+        [(60_000, True, 52), (60_001, False, 28)],  # a keepalive
+        [(60_000, True, 52), (60_050, True, 68), (60_100, False, 28)],  # its answer, after something typed
+        [(60_000, True, 44), (60_001, True, 68), (60_002, False, 28)],  # not alone
+        [(60_000, True, 68), (60_010, False, 44), (60_011, False, 28)],  # answered by something else
+        [(60_000, True, 68), (70_000, False, 28)],
+        [(60_000, True, 60), (60_001, False, 28)],  # a size of other modes, too
+    ],
+)
+def test_other_things_in_the_middle(packets: list[tuple[float, bool, int]]) -> None:
+    assert later(packets) == ""
+
+
+def test_in_the_middle_where_the_smallest_packet_says_nothing() -> None:
+    assert later([(60_000, True, 68), (60_001, False, 36)], least=36) == ""

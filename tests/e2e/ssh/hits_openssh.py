@@ -75,12 +75,14 @@ _ARGV = (
     ),
     Scenario("openssh-dynamic", "{ssh} -N -R {port} {to}", kinds(ARGV, WIRE), 9123, socks=True, sample=True),
     Scenario("openssh-dynamic-option", "{ssh} -N -oRemoteForward={port} {to}", kinds(ARGV, WIRE), 9124, socks=True),
-    Scenario("openssh-unix-far", "{ssh} -N -R {dir}/far.sock:{target} {to}", kinds(ARGV, USE), unix="{dir}/far.sock"),
+    Scenario(
+        "openssh-unix-far", "{ssh} -N -R {dir}/far.sock:{target} {to}", kinds(ARGV, WIRE, USE), unix="{dir}/far.sock"
+    ),
     Scenario("openssh-unix-near", "{ssh} -N -R {port}:{dir}/inside.sock {to}", kinds(ARGV, WIRE), 9125, sample=True),
     Scenario(
         "openssh-unix-both",
         "{ssh} -N -R {dir}/both.sock:{dir}/inside.sock {to}",
-        kinds(ARGV),
+        kinds(ARGV, WIRE),
         unix="{dir}/both.sock",
     ),
     Scenario("openssh-renamed", "{dir}/worker1 {options} -N -R {port}:{target} {to}", kinds(ARGV, WIRE, USE), 9126),
@@ -142,7 +144,7 @@ _THROUGH = (
     Scenario(
         "openssh-master",
         "sh -c '{ssh} -M -S {dir}/ctl -fN {to}; {ssh} -S {dir}/ctl -O forward -R {port}:{target} x; exec sleep 60'",
-        kinds(ARGV, USE),
+        kinds(ARGV, WIRE, USE),
         9140,
         holder="-M",
         sample=True,

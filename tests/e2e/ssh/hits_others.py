@@ -59,20 +59,20 @@ _DROPBEAR = (
     Scenario(
         "dbclient",
         f"dbclient {_DBCLIENT} -p 443 -R {{port}}:{{target}} root@127.0.0.1",
-        kinds(ARGV, USE),
+        kinds(ARGV, WIRE, USE),
         9160,
         sample=True,
     ),
     Scenario(
         "dbclient-renamed",
         f"{{dir}}/worker2 {_DBCLIENT} -p 443 -R{{port}}:{{target}} root@127.0.0.1",
-        kinds(ARGV, USE),
+        kinds(ARGV, WIRE, USE),
         9161,
     ),
     Scenario(
         "dbclient-scrubbed",
         "{scrub} {dir}/worker2",
-        kinds(USE),
+        kinds(WIRE, USE),
         9162,
         scrubbed=f"dbclient {_DBCLIENT} -p 443 -R {{port}}:{{target}} root@127.0.0.1",
         sample=True,
@@ -80,14 +80,18 @@ _DROPBEAR = (
     Scenario(
         "dbclient-port-22",
         f"dbclient {_DBCLIENT} -R {{port}}:{{target}} root@127.0.0.1/2222",
-        kinds(ARGV, USE),
+        kinds(ARGV, WIRE, USE),
         9163,
     ),
 )
 
 _PUTTY = (
     Scenario(
-        "plink", f"plink {_PLINK} -P 443 -R {{port}}:{{target}} root@127.0.0.1", kinds(ARGV, USE), 9170, sample=True
+        "plink",
+        f"plink {_PLINK} -P 443 -R {{port}}:{{target}} root@127.0.0.1",
+        kinds(ARGV, USE),
+        9170,
+        sample=True,
     ),
     Scenario(
         "plink-renamed",
@@ -107,19 +111,21 @@ _PUTTY = (
 )
 
 _PYTHON = (
-    Scenario("paramiko", "{python} {clients}/paramiko_forward.py", kinds(USE), 9180, sample=True),
+    Scenario("paramiko", "{python} {clients}/paramiko_forward.py", kinds(WIRE, USE), 9180, sample=True),
     Scenario(
         "paramiko-scrubbed",
         "bash -c 'PYTHONHOME={base} exec -a worker {python} - < {clients}/paramiko_forward.py'",
-        kinds(USE),
+        kinds(WIRE, USE),
         9181,
     ),
-    Scenario("paramiko-argv", "{python} {clients}/paramiko_forward.py -R {port}:{target} box", kinds(ARGV, USE), 9182),
-    Scenario("asyncssh", "{python} {clients}/asyncssh_forward.py", kinds(USE), 9185, sample=True),
+    Scenario(
+        "paramiko-argv", "{python} {clients}/paramiko_forward.py -R {port}:{target} box", kinds(ARGV, WIRE, USE), 9182
+    ),
+    Scenario("asyncssh", "{python} {clients}/asyncssh_forward.py", kinds(WIRE, USE), 9185, sample=True),
     Scenario(
         "asyncssh-scrubbed",
         "bash -c 'PYTHONHOME={base} exec -a worker {python} - < {clients}/asyncssh_forward.py'",
-        kinds(USE),
+        kinds(WIRE, USE),
         9186,
     ),
     Scenario(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.e2e.ssh import hits_hidden
 from tests.e2e.ssh.scenario import Scenario, config
 from tests.e2e.ssh.world import World, run
 
@@ -22,6 +23,11 @@ def _repository(world: World) -> None:
     run("git", "init", "-q", world.dir / "behind")
 
 
+def _known_hosts(world: World) -> None:
+    """One of the server's two keys is known: the client asks it to prove that the other one is its as well."""
+    world.file("known_hosts", "[127.0.0.1]:443 " + (world.dir / "host_key.pub").read_text())
+
+
 MISSES = (
     Scenario("command", "{ssh} {to} 'echo hello; head -c 100000 /dev/zero'", sample=True),
     Scenario("command-gcm", "{ssh} -c aes128-gcm@openssh.com {to} 'echo hello; head -c 100000 /dev/zero'"),
@@ -29,6 +35,11 @@ MISSES = (
     Scenario("terminal", "sh -c '(echo ls /; echo exit) | {ssh} -tt {to}'"),
     Scenario("no-command", "timeout 1 {ssh} -N {to}"),
     Scenario("keepalive", "timeout 3 {ssh} -N -oServerAliveInterval=1 {to}", sample=True),
+    Scenario(
+        "host-keys",
+        "{ssh} -oUserKnownHostsFile={dir}/known_hosts -oUpdateHostKeys=yes {to} 'echo hello; sleep 0.2'",
+        prepare=_known_hosts,
+    ),
     Scenario("scp", "scp {options} -P 443 /etc/services root@127.0.0.1:{dir}/copied", sample=True),
     Scenario("scp-legacy", "scp -O {options} -P 443 root@127.0.0.1:/etc/services {dir}/fetched"),
     Scenario("scp-flags", "scp -prC {options} -P 443 /etc/ssh root@127.0.0.1:{dir}/folder"),
@@ -74,6 +85,12 @@ MISSES = (
         "sh -c '{ssh} -M -S {dir}/honest -fN {to}; for i in 1 2 3; do {ssh} -S {dir}/honest x echo hello; done;"
         " {ssh} -S {dir}/honest -O check x; {ssh} -S {dir}/honest -O exit x'",
         sample=True,
+    ),
+    Scenario(
+        "tls",
+        "{ssh} '-oProxyCommand={python} {clients}/tls_proxy.py 8444' {to} 'echo hello'",
+        prepare=hits_hidden.tls,
+        outbound=False,
     ),
     Scenario("clear", "{ssh} -oClearAllForwardings=yes -R 9000:h:80 {to} true"),
     Scenario("dbclient-command", "dbclient -y -y -i {key}.dropbear -p 443 root@127.0.0.1 'echo hello'"),

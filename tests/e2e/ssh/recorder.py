@@ -15,11 +15,20 @@ from sensor.act.cgroup import Cgroup
 from sensor.ship.segment import FILE_HEADER, read_entry
 from tests.controlplane.detectors.golden import HOST
 from tests.e2e.sensor import Sensor, until
-from tests.e2e.ssh.scenario import CONFIG, Scenario
-from tests.e2e.ssh.world import SECRET, SECRET_PORT, SSHD_PORTS, World
+from tests.e2e.ssh.scenario import ARGV, CONFIG, WIRE, Scenario
+from tests.e2e.ssh.world import SECRET, SECRET_PORT, SSHD_PORTS, World, wait
 
-TUNNELS = frozenset((*SSHD_PORTS, 8443))
+TUNNELS = frozenset((*SSHD_PORTS, 8443, 8444))
 """Remote ports of the connections that carry tunnels."""
+
+
+BEFOREHAND = frozenset((ARGV, CONFIG, WIRE))
+"""Kinds of evidence that show a forward before it is used."""
+
+
+def kinds_of(alerts: list[Alert]) -> set[str]:
+    """Kinds of evidence; the banner is not counted."""
+    return {item.kind for alert in alerts for item in alert.evidence if item.fields.get("what") != "banner"}
 
 
 @dataclass
@@ -72,6 +81,8 @@ class Recorder:
         agent = answer["agent_id"]
         carriers: frozenset[int] = frozenset()
         if scenario.pulled:
+            if not scenario.hasty:
+                self._until_shown(scenario, agent)
             where = scenario.unix.format(dir=self._world.dir) or scenario.port
             pulled = self._world.pull(where, socks=SECRET_PORT if scenario.socks else 0)
             assert pulled == SECRET, f"{scenario.name} forwarded {len(pulled)} bytes; {self._log()}"
@@ -81,11 +92,21 @@ class Recorder:
                 child.communicate(timeout=scenario.seconds)
             except subprocess.TimeoutExpired:
                 raise AssertionError(f"{scenario.name} did not end; {self._log()}") from None
-        if CONFIG in scenario.kinds:
+        if scenario.hasty and CONFIG in scenario.kinds:
             until(lambda: any(event.HasField("ssh_config") for event in self._of(agent)))
         self._sensor.call("kill", target=agent, reason="the scenario is over", force=True)
         until(lambda: any(event.HasField("finish") for event in self._of(agent)))
         return Run(scenario, agent, self._of(agent), carriers)
+
+    def _until_shown(self, scenario: Scenario, agent: str) -> None:
+        wanted = scenario.kinds & BEFOREHAND
+
+        def shown() -> bool:
+            alerts = Run(scenario, agent, self._of(agent), frozenset()).alerts().get("ssh-remote-forward", [])
+            return wanted <= kinds_of(alerts)
+
+        if wanted:
+            wait(shown, f"evidence of {', '.join(sorted(wanted))}")
 
     def _carriers(self, cgroup: Cgroup) -> Iterator[int]:
         inodes = {inode for _, remote, inode in self._world.sockets("01") if remote in TUNNELS}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rubicon.v1 import alert_pb2
 from tests.e2e.ssh.world import CLIENTS, HERE, PYTHON, SECRET_PORT, SITE_PACKAGES, World
 
 SAMPLES = HERE.parents[1] / "controlplane/detectors"
@@ -24,7 +25,8 @@ class Scenario:
     command: str
     """Shell words; `{…}` stands for the world's things, see `words`."""
     kinds: frozenset[str] = frozenset()
-    """Kinds of evidence that must be there, at least; empty for a miss."""
+    """Kinds of evidence that must be there, at least; empty for a miss. What shows the forward before it is used is
+    waited for before something is pulled."""
     port: int = 0
     """Where the tunnel is pulled through; 0 for none."""
     socks: bool = False
@@ -42,6 +44,10 @@ class Scenario:
     """Until it has ended by itself, if it forwards nothing."""
     sample: bool = False
     """Recorded as a sample for the detectors' tests."""
+    hasty: bool = False
+    """The outside does not wait: its first attempt meets the forward's first moment."""
+    severity: int = alert_pb2.SEVERITY_HIGH
+    """At least."""
 
     @property
     def hit(self) -> bool:
