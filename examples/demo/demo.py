@@ -7,10 +7,12 @@ The exit status is 0 only when every line of the proof holds.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,10 +28,14 @@ from outside import HERE, PORT, THERE, Outside
 
 HOME = Path(__file__).parent
 RUBICON = str(Path(sys.executable).parent / "rubicon")
-ENVIRONMENT = {**os.environ, "RUBICON_INSTANCE": "demo"}
+INSTANCE = "demo"
+ENVIRONMENT = {**os.environ, "RUBICON_INSTANCE": INSTANCE}
 TUNNEL_PORT = 18022
 SECRET = 256 * 1024
 PROOFS = 12
+TRIES, PAUSE_S = 10, 0.5
+"""Of a step of the cleaning up that the system refuses: a full process table has room again soon."""
+FAILURES = (RuntimeError, OSError, subprocess.SubprocessError, ValueError, KeyError)
 BOLD, DIM, GREEN, RED, PLAIN = (
     ("\033[1m", "\033[2m", "\033[32m", "\033[31m", "\033[0m")
     if sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -70,7 +76,9 @@ class Demo:
     def rollout(self, name: str, *options: str) -> subprocess.Popen[bytes]:
         """Start the rollout as an agent."""
         script = [str(HOME / "rollout.sh"), str(self.folder / "metrics.conf"), str(self.folder / "metrics-sync")]
-        print(f"{DIM}$ rubicon run --name {name} {' '.join(options)} -- rollout.sh{PLAIN}", flush=True)
+        print(
+            f"{DIM}$ {shlex.join(['rubicon', 'run', '--name', name, *options, '--', 'rollout.sh'])}{PLAIN}", flush=True
+        )
         started = subprocess.Popen(
             [RUBICON, "run", "--name", name, *options, "--", *script], env=ENVIRONMENT, stdin=subprocess.DEVNULL
         )
@@ -120,19 +128,50 @@ class Demo:
         self.proof.append((holds, what))
         print(f"  {GREEN + '✔' if holds else RED + '✘'} {what}{PLAIN}", flush=True)
 
-    def close(self) -> None:
-        """Leave nothing behind."""
+    def close(self) -> list[str]:
+        """Leave nothing behind: every step is tried, whatever becomes of the others; what went wrong."""
+        failed: list[str] = []
+        kills = [(f"kill {name}", functools.partial(self._kill, name)) for name in ("rollout-17", "rollout-18")]
+        for what, step in (
+            *kills,
+            ("end the rollouts", self._end),
+            ("take plane and sensor down", self._down),
+            ("remove the outside host", self.outside.close),
+            ("remove the state", self._forget),
+        ):
+            try:
+                again(step)
+            except FAILURES as error:
+                failed.append(f"could not {what}: {error}")
+        return failed
+
+    def _kill(self, name: str) -> None:
+        """Its tree; where there is no such agent any more, that is well."""
+        subprocess.run(
+            [RUBICON, "kill", "--local", name], env=ENVIRONMENT, capture_output=True, check=False, timeout=90
+        )
+
+    def _end(self) -> None:
         for rollout in self.rollouts:
             if rollout.poll() is None:
                 rollout.terminate()
-        for name in ("rollout-17", "rollout-18"):
-            subprocess.run([RUBICON, "kill", "--local", name], env=ENVIRONMENT, capture_output=True, check=False)
         for rollout in self.rollouts:
-            rollout.wait()
-        subprocess.run([RUBICON, "down", "--yes"], env=ENVIRONMENT, capture_output=True, check=False)
-        self.outside.close()
-        for state in ("/run/rubicon-demo", "/var/lib/rubicon-demo"):
-            shutil.rmtree(state, ignore_errors=True)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                rollout.wait(timeout=20)
+            if rollout.poll() is None:
+                rollout.kill()
+
+    def _down(self) -> None:
+        done = subprocess.run(
+            [RUBICON, "down", "--yes"], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=90
+        )
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip())
+
+    def _forget(self) -> None:
+        for state in (f"/run/rubicon-{INSTANCE}", f"/var/lib/rubicon-{INSTANCE}"):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(state)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -149,7 +188,7 @@ def say(title: str, detail: str) -> None:
 
 def show(*arguments: str) -> None:
     """Run a command of ours in full view."""
-    print(f"{DIM}$ rubicon {' '.join(arguments)}{PLAIN}", flush=True)
+    print(f"{DIM}$ {shlex.join(['rubicon', *arguments])}{PLAIN}", flush=True)
     subprocess.run([RUBICON, *arguments], env=ENVIRONMENT, check=False)
 
 
@@ -175,6 +214,22 @@ def until(look: Callable[[], T], seconds: float) -> T:
     return found
 
 
+def again(step: Callable[[], None]) -> None:
+    """Do it, again after a while when the system refuses (no process to be had, say).
+
+    Raises:
+        OSError: it is still refused at the last try.
+    """
+    for left in reversed(range(TRIES)):
+        try:
+            step()
+            return
+        except OSError:
+            if not left:
+                raise
+            time.sleep(PAUSE_S)
+
+
 def main() -> int:
     """Play it; 0 when all of it happened, 130 when interrupted."""
     if os.geteuid():
@@ -190,7 +245,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="rubicon-demo-") as folder:
+    with tempfile.TemporaryDirectory(prefix="rubicon-demo-", ignore_cleanup_errors=True) as folder:
         demo = Demo(Path(folder))
         try:
             for act in (demo.prepare, demo.watch, demo.stop):
@@ -198,13 +253,15 @@ def main() -> int:
         except KeyboardInterrupt:
             print("\ninterrupted: cleaning up", file=sys.stderr)
             return 130
-        except (RuntimeError, subprocess.TimeoutExpired) as error:
-            demo.check(False, str(error))
+        except FAILURES as error:
+            demo.check(False, f"{type(error).__name__}: {error}")
         finally:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
-            demo.close()
-    held = all(holds for holds, _ in demo.proof) and len(demo.proof) == PROOFS
+            left = demo.close()
+            for line in left:
+                print(f"{RED}{line}{PLAIN}", file=sys.stderr)
+    held = all(holds for holds, _ in demo.proof) and len(demo.proof) == PROOFS and not left
     what = "all of it happened" if held else "NOT all of it happened"
     count = sum(holds for holds, _ in demo.proof)
     print(f"\n{BOLD}{what}{PLAIN}  {count} of {PROOFS} proofs, {time.monotonic() - started:.0f} s")

@@ -82,7 +82,11 @@ class Outside:
         return len(listed.splitlines())
 
     def close(self) -> None:
-        """Remove everything."""
+        """Remove everything.
+
+        Raises:
+            RuntimeError: the namespace is still there.
+        """
         if self._server:
             self._server.terminate()
             self._server.wait()
@@ -92,8 +96,10 @@ class Outside:
         for pid in _inside():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
-        subprocess.run(["ip", "netns", "del", NAMESPACE], capture_output=True, check=False)
+        gone = subprocess.run(["ip", "netns", "del", NAMESPACE], capture_output=True, text=True, check=False)
         subprocess.run(["ip", "link", "del", NEAR], capture_output=True, check=False)
+        if Path("/run/netns", NAMESPACE).exists():
+            raise RuntimeError(gone.stderr.strip())
 
 
 def _inside() -> list[int]:
