@@ -17,13 +17,16 @@ No command knows exit codes: it raises an error of rubicon.client.errors, or its
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import inspect
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from rubicon.cli.render.output import Output
 
@@ -138,3 +141,14 @@ def agent_names(_: click.Context, __: click.Parameter, incomplete: str) -> list[
 
 
 agent_argument = click.argument("agent", shell_complete=agent_names)
+
+
+def program_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For the shell's completion of CMD…: programs in PATH first, then files."""
+    if context.params.get("command") or "/" in incomplete:
+        return [CompletionItem(incomplete, type="file")]
+    found = set()
+    for folder in os.get_exec_path():
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            found |= {each.name for each in entries if each.name.startswith(incomplete) and os.access(each, os.X_OK)}
+    return [CompletionItem(name) for name in sorted(found)]

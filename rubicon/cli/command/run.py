@@ -12,7 +12,7 @@ from typing import TextIO
 
 import click
 
-from rubicon.cli.framework import ChildStatus
+from rubicon.cli.framework import ChildStatus, program_names
 from rubicon.cli.launch import multiplexer, wait
 from rubicon.cli.launch.alerts import AlertPrinter
 from rubicon.cli.launch.child import Child, NotStarted
@@ -61,7 +61,9 @@ def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float |
     "--alerts-to", type=click.File("a", lazy=False), metavar="FILE", help="Write alerts there, not to stderr."
 )
 @click.option("-q", "--quiet", is_flag=True, help="No summary.")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="CMD…")
+@click.argument(
+    "command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="CMD…", shell_complete=program_names
+)
 def run(
     name: str,
     labels: dict[str, str],
