@@ -9,6 +9,7 @@
     ├── ProcessNotFound, AlreadyEnrolled, CgroupNotFound
     ├── SensorUnreachable, HostMismatch, SensorDuplicate, CommandTimeout
     ├── InvalidArgument, CursorInvalid, NotFound, TargetProtected
+    ├── SettingsInvalid       the settings file, at start
     ├── StoreUnavailable      locked or full; nothing was acknowledged
     ├── TooSlow               a watcher did not keep up
     └── Internal              a defect in Rubicon
@@ -157,6 +158,12 @@ class InvalidArgument(PlaneError):
     reason = "INVALID_ARGUMENT"
     code = grpc.StatusCode.INVALID_ARGUMENT
     next_step = "correct the field that the message names"
+
+
+class SettingsInvalid(InvalidArgument):
+    """The settings file cannot be read, or something in it cannot be; the message names file and line."""
+
+    next_step = "correct the settings file"
 
 
 class TargetProtected(PlaneError):
