@@ -23,28 +23,29 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from rubicon.v1 import agent_pb2 as rubicon_dot_v1_dot_agent__pb2
 from rubicon.v1 import alert_pb2 as rubicon_dot_v1_dot_alert__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erubicon/v1/alert_service.proto\x12\nrubicon.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16rubicon/v1/alert.proto\"\xb6\x01\n\x11ListAlertsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12*\n\x0cmin_severity\x18\x02 \x01(\x0e\x32\x14.rubicon.v1.Severity\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x14\n\x0cshow_secrets\x18\x06 \x01(\x08\"P\n\x12ListAlertsResponse\x12!\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x11.rubicon.v1.Alert\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x7f\n\x12WatchAlertsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12*\n\x0cmin_severity\x18\x02 \x01(\x0e\x32\x14.rubicon.v1.Severity\x12\x18\n\x10include_existing\x18\x03 \x01(\x08\x12\x14\n\x0cshow_secrets\x18\x04 \x01(\x08\"7\n\x13WatchAlertsResponse\x12 \n\x05\x61lert\x18\x01 \x01(\x0b\x32\x11.rubicon.v1.Alert\"3\n\x0fGetAlertRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0cshow_secrets\x18\x02 \x01(\x08\"4\n\x10GetAlertResponse\x12 \n\x05\x61lert\x18\x01 \x01(\x0b\x32\x11.rubicon.v1.Alert2\xf4\x01\n\x0c\x41lertService\x12K\n\nListAlerts\x12\x1d.rubicon.v1.ListAlertsRequest\x1a\x1e.rubicon.v1.ListAlertsResponse\x12P\n\x0bWatchAlerts\x12\x1e.rubicon.v1.WatchAlertsRequest\x1a\x1f.rubicon.v1.WatchAlertsResponse0\x01\x12\x45\n\x08GetAlert\x12\x1b.rubicon.v1.GetAlertRequest\x1a\x1c.rubicon.v1.GetAlertResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erubicon/v1/alert_service.proto\x12\nrubicon.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16rubicon/v1/agent.proto\x1a\x16rubicon/v1/alert.proto\"\xb6\x01\n\x11ListAlertsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12*\n\x0cmin_severity\x18\x02 \x01(\x0e\x32\x14.rubicon.v1.Severity\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x14\n\x0cshow_secrets\x18\x06 \x01(\x08\"P\n\x12ListAlertsResponse\x12!\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x11.rubicon.v1.Alert\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x7f\n\x12WatchAlertsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12*\n\x0cmin_severity\x18\x02 \x01(\x0e\x32\x14.rubicon.v1.Severity\x12\x18\n\x10include_existing\x18\x03 \x01(\x08\x12\x14\n\x0cshow_secrets\x18\x04 \x01(\x08\"Y\n\x13WatchAlertsResponse\x12 \n\x05\x61lert\x18\x01 \x01(\x0b\x32\x11.rubicon.v1.Alert\x12 \n\x05\x65nded\x18\x02 \x01(\x0b\x32\x11.rubicon.v1.Agent\"3\n\x0fGetAlertRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0cshow_secrets\x18\x02 \x01(\x08\"4\n\x10GetAlertResponse\x12 \n\x05\x61lert\x18\x01 \x01(\x0b\x32\x11.rubicon.v1.Alert2\xf4\x01\n\x0c\x41lertService\x12K\n\nListAlerts\x12\x1d.rubicon.v1.ListAlertsRequest\x1a\x1e.rubicon.v1.ListAlertsResponse\x12P\n\x0bWatchAlerts\x12\x1e.rubicon.v1.WatchAlertsRequest\x1a\x1f.rubicon.v1.WatchAlertsResponse0\x01\x12\x45\n\x08GetAlert\x12\x1b.rubicon.v1.GetAlertRequest\x1a\x1c.rubicon.v1.GetAlertResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rubicon.v1.alert_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTALERTSREQUEST']._serialized_start=104
-  _globals['_LISTALERTSREQUEST']._serialized_end=286
-  _globals['_LISTALERTSRESPONSE']._serialized_start=288
-  _globals['_LISTALERTSRESPONSE']._serialized_end=368
-  _globals['_WATCHALERTSREQUEST']._serialized_start=370
-  _globals['_WATCHALERTSREQUEST']._serialized_end=497
-  _globals['_WATCHALERTSRESPONSE']._serialized_start=499
-  _globals['_WATCHALERTSRESPONSE']._serialized_end=554
-  _globals['_GETALERTREQUEST']._serialized_start=556
-  _globals['_GETALERTREQUEST']._serialized_end=607
-  _globals['_GETALERTRESPONSE']._serialized_start=609
-  _globals['_GETALERTRESPONSE']._serialized_end=661
-  _globals['_ALERTSERVICE']._serialized_start=664
-  _globals['_ALERTSERVICE']._serialized_end=908
+  _globals['_LISTALERTSREQUEST']._serialized_start=128
+  _globals['_LISTALERTSREQUEST']._serialized_end=310
+  _globals['_LISTALERTSRESPONSE']._serialized_start=312
+  _globals['_LISTALERTSRESPONSE']._serialized_end=392
+  _globals['_WATCHALERTSREQUEST']._serialized_start=394
+  _globals['_WATCHALERTSREQUEST']._serialized_end=521
+  _globals['_WATCHALERTSRESPONSE']._serialized_start=523
+  _globals['_WATCHALERTSRESPONSE']._serialized_end=612
+  _globals['_GETALERTREQUEST']._serialized_start=614
+  _globals['_GETALERTREQUEST']._serialized_end=665
+  _globals['_GETALERTRESPONSE']._serialized_start=667
+  _globals['_GETALERTRESPONSE']._serialized_end=719
+  _globals['_ALERTSERVICE']._serialized_start=722
+  _globals['_ALERTSERVICE']._serialized_end=966
 # @@protoc_insertion_point(module_scope)
