@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(sort $(wildcard proto/rubicon/v1/*.proto))
 BPF_OBJECTS := $(patsubst bpf/%.bpf.c,sensor/kernel/objects/%.bpf.o,$(wildcard bpf/*.bpf.c))
+# The same without atomic fetch, for kernels before 5.12; the sensor tries which of the two its kernel takes.
+BPF_OBJECTS += $(patsubst bpf/%.bpf.c,sensor/kernel/objects/no_fetch/%.bpf.o,$(wildcard bpf/*.bpf.c))
 ARCH := $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/')
 CLANG ?= clang
 BPF_CFLAGS := -target bpf -mcpu=v3 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter -D__TARGET_ARCH_$(ARCH) -Ibuild -Ibpf
@@ -66,11 +68,19 @@ build/vmlinux.h: bpf/vmlinux.py
 	@deploy/dependencies.sh build
 	@$(PYTHON) bpf/vmlinux.py $@
 
+define compile
+@mkdir -p $(@D)
+@$(CLANG) $(BPF_CFLAGS) -c $< -o $@.partial
+@llvm-strip -g $@.partial
+@mv $@.partial $@
+endef
+
 sensor/kernel/objects/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) build/vmlinux.h
-	@mkdir -p $(@D)
-	@$(CLANG) $(BPF_CFLAGS) -c $< -o $@.partial
-	@llvm-strip -g $@.partial
-	@mv $@.partial $@
+	$(compile)
+
+sensor/kernel/objects/no_fetch/%.bpf.o: BPF_CFLAGS += -DRUBICON_NO_FETCH
+sensor/kernel/objects/no_fetch/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) build/vmlinux.h
+	$(compile)
 
 proto: $(VENV)/ready-dev ## Generate rubicon/v1 from proto/
 	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --mypy_out=quiet:. $(PROTOS)
