@@ -12,8 +12,9 @@ trap finish EXIT
 
 .venv/bin/python -m build --wheel --outdir "$work/dist" . >"$work/build.log" 2>&1 || { cat "$work/build.log" >&2; exit 1; }
 wheel=("$work"/dist/*.whl)
+files=$(python3 -m zipfile -l "${wheel[0]}")
 for object in objects/fork.bpf.o objects/no_fetch/fork.bpf.o; do
-	python3 -m zipfile -l "${wheel[0]}" | grep -q "sensor/kernel/$object" || { echo "check_wheel: $object is not in the wheel" >&2; exit 1; }
+	[[ $files == *"sensor/kernel/$object"* ]] || { echo "check_wheel: $object is not in the wheel" >&2; exit 1; }
 done
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check "${wheel[0]}"
