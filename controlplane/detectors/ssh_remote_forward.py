@@ -101,10 +101,7 @@ def detect(event: event_pb2.Event, agent: AgentView, memory: Memory) -> Iterator
     elif kind == "connect" and process is not None and not event.connect.refused:
         if event.connect.flow.type in (0, 1):
             conversations.connect(event.connect.flow)
-            for conversation in conversations.held_by(process, agent):
-                relays.connect(event, process, conversation)
-            for conversation in asked.users(process, list(conversations.by_cookie.values()), agent):
-                relays.connect(event, process, conversation, through=True)
+            _connects(memory, event, process, agent)
     elif kind == "establish" and process is not None:
         if event.establish.flow.direction == flow_pb2.FLOW_DIRECTION_INBOUND:
             relays.accepted(process, event.time_ns)
@@ -123,6 +120,19 @@ def detect(event: event_pb2.Event, agent: AgentView, memory: Memory) -> Iterator
         touched.extend(_asks(memory, event, process, agent))
     for case in touched:
         yield from _judge(case, agent)
+
+
+def _connects(memory: Memory, event: event_pb2.Event, process: ProcessKey, agent: AgentView) -> None:
+    """The connection may be the near end of a forward."""
+    conversations = memory.conversations
+    if not conversations.by_cookie:
+        return
+    for conversation in conversations.held_by(process, agent):
+        memory.relays.connect(event, process, conversation)
+    for conversation in asked.users(process, list(conversations.by_cookie.values()), agent):
+        memory.relays.connect(event, process, conversation, through=True)
+    for conversation in asked.lent(process, conversations, agent):
+        memory.relays.connect(event, process, conversation, below=True)
 
 
 def _asks(memory: Memory, event: event_pb2.Event, process: ProcessKey, agent: AgentView) -> Iterator[Case]:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TypeAlias
 
 from controlplane.detectors._ssh import argv
-from controlplane.detectors._ssh.conversation import Conversation
+from controlplane.detectors._ssh.conversation import Conversation, Conversations
 from controlplane.model.finding import EvidenceItem
 from controlplane.model.keys import ProcessKey, RecordKey
 from controlplane.model.process import Process
@@ -18,6 +18,7 @@ from rubicon.v1 import event_pb2, process_pb2
 Execs: TypeAlias = Mapping[ProcessKey, tuple[int, RecordKey]]
 """Kernel time and record of the execs whose arguments ask for a forward."""
 _PROXY_LEVELS = 3
+_LENT_LEVELS = 2
 _THROUGH = (process_pb2.DESCRIPTOR_KIND_PIPE, process_pb2.DESCRIPTOR_KIND_SOCKET)
 
 
@@ -61,6 +62,15 @@ def users(key: ProcessKey, conversations: Iterable[Conversation], agent: AgentVi
         owner = agent.process(conversation.owner)
         if owner is not None and owner.key != key and is_proxy(owner) and key in above(owner.key, agent):
             yield conversation
+
+
+def lent(key: ProcessKey, conversations: Conversations, agent: AgentView) -> Iterator[Conversation]:
+    """Conversations held by a parent or grandparent that the process talks to through pipes."""
+    process = agent.process(key)
+    stdio = process.image.stdio[:2] if process is not None else []
+    if len(stdio) == 2 and all(descriptor.kind in _THROUGH for descriptor in stdio):
+        for ancestor in islice(agent.ancestors(key), _LENT_LEVELS):
+            yield from conversations.held_by(ancestor.key, agent)
 
 
 def above(key: ProcessKey, agent: AgentView) -> list[ProcessKey]:

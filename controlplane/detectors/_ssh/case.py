@@ -58,13 +58,15 @@ class Case:
             return
         connect = local.connect
         target = address_text(connect.connect.flow.destination, connect.connect.flow.destination_port)
-        late = (connect.time_ns - local.asked.time_ns) / 1e6
         words = {
             1: "and the far side was told that it stands (the confirmation of a channel, by its size)",
             2: "and bytes pass between the two, in matching sizes",
         }[local.proof]
-        asked = f"{local.asked.length} bytes came in over SSH, {late:.1f} ms later the process connected to {target}"
-        text = f"{asked}, {words}"
+        who = "its child" if local.below else "the process"
+        text = f"{who} connected to {target}, {words}"
+        if local.asked is not None:
+            late = (connect.time_ns - local.asked.time_ns) / 1e6
+            text = f"{local.asked.length} bytes came in over SSH, {late:.1f} ms later {text}"
         self.evidence.append(
             EvidenceItem.of(connect, "behaviour", text, target=target, proof=("", "confirmed", "relayed")[local.proof])
         )

@@ -15,6 +15,9 @@ from controlplane.model.keys import ProcessKey, process_key
 from controlplane.model.view import AgentView
 from rubicon.v1 import event_pb2, flow_pb2, process_pb2
 
+CONFIRMATION_ABOVE_LEAST = 16
+OPEN_ABOVE_LEAST = 40
+"""Bytes that the least CHANNEL_OPEN and CHANNEL_OPEN_CONFIRMATION (RFC 4254 5.1) have more than the smallest packet."""
 MANY = 256
 _MANY_UNDECIDED = 1024
 _LEVELS = 8
@@ -40,6 +43,8 @@ class Conversation:
     inbound: Side
     shape: Shape
     later: Later = field(default_factory=Later)
+    opened_ns: int = 0
+    """When the far side was last told that a channel which it asked for stands (by the sizes of both)."""
     sized: bool = False
     """A size pattern was told; one is enough."""
     received: deque[Seen] = field(default_factory=lambda: deque(maxlen=16))
@@ -167,8 +172,12 @@ def holder(conversation: Conversation, agent: AgentView) -> ProcessKey:
 def _take(conversation: Conversation, time_ns: int, outbound: bool, length: int) -> str:
     seen = Seen(time_ns, length)
     if outbound:
-        if length not in conversation.shape.noise:
-            conversation.first_answer = conversation.first_answer or seen
+        if length not in conversation.shape.noise and conversation.first_answer is None:
+            conversation.first_answer = seen
+            least, received = conversation.shape.least, conversation.received
+            asked = bool(least and received) and received[-1].length >= least + OPEN_ABOVE_LEAST
+            if asked and length == least + CONFIRMATION_ABOVE_LEAST:
+                conversation.opened_ns = time_ns
     else:
         conversation.received.append(seen)
         conversation.first_answer = None

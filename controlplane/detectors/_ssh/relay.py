@@ -4,7 +4,8 @@ two.
 The order of OpenSSH, dropbear, PuTTY and asyncssh: CHANNEL_OPEN comes in, connect(), CHANNEL_OPEN_CONFIRMATION
 (exactly m + 16 bytes, RFC 4254 5.1) goes out before anything is sent on the new connection. paramiko confirms first
 and then connects. `-L`, `-D` and `-W` connect nowhere on this side; they accept. Agent and X11 forwarding look the
-same and go to a Unix socket or to ports 6000 to 6063.
+same and go to a Unix socket or to ports 6000 to 6063. A client of one's own may wait before it connects, or have a
+child connect: then only what passes tells.
 """
 
 from __future__ import annotations
@@ -13,17 +14,24 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from controlplane.detectors._ssh.conversation import Conversation, Seen
+from controlplane.detectors._ssh.conversation import (
+    CONFIRMATION_ABOVE_LEAST,
+    OPEN_ABOVE_LEAST,
+    Conversation,
+    Seen,
+)
 from controlplane.detectors._ssh.wire import MODES, Mode
 from controlplane.model.keys import ProcessKey
 from rubicon.v1 import event_pb2
 
-CONFIRMATION_ABOVE_LEAST = 16
-OPEN_ABOVE_LEAST = 40
 _OPEN_AT_LEAST = 60
 _SOON_NS = 250_000_000
 _MANY = 256
 _DATA_HEADER = 9
+_SIZES = 4
+"""Different sizes that are counted."""
+_TELLING, _LARGE = 4, 512
+"""Bytes. Fewer are within the size of a channel's own messages; as many agree with nothing by chance."""
 _VOLUME = 2048
 """Through a proxy packets are cut anew: from so many bytes on, volumes are compared as well."""
 _CHANNEL_PACKETS = (32768, 32704, 16384)
@@ -33,19 +41,26 @@ X11 = range(6000, 6064)
 
 @dataclass(slots=True, eq=False)
 class Local:
-    """A connection that a holder of an SSH connection opened on what came in over it."""
+    """A connection that may be the near end of a forward over an SSH connection."""
 
     conversation: Conversation
-    asked: Seen
+    asked: Seen | None
+    """What came in over SSH right before the connect."""
     connect: event_pb2.Event
     through: bool = False
     """The one that connected uses the conversation through a proxy, which may be SSH once more (`ssh -W`)."""
+    below: bool = False
+    """The one that connected is a child of the holder, with pipes to it."""
+    since_ns: int = 0
+    """Before this no data can have come in over SSH for it: its connect, or when the far side was told that it stands
+    (paramiko does so before)."""
     established: bool = False
     confirmed: bool = False
-    came_out: bool = False
-    """A packet that came in over SSH went out here, in exactly its size."""
-    went_in: bool = False
-    """A packet that came in here went out over SSH, in exactly its size."""
+    """It was told so after that."""
+    came_out: set[int] = field(default_factory=set)
+    """Sizes of data that came in over SSH and went out here."""
+    went_in: set[int] = field(default_factory=set)
+    """Sizes of data that came in here and went out over SSH."""
     sent: int = 0
     taken: int = 0
     """Bytes that came in here."""
@@ -56,8 +71,20 @@ class Local:
 
     @property
     def proof(self) -> int:
-        """0 nothing yet, 1 the far side was told that the connection stands, 2 bytes were relayed."""
-        if (self.confirmed and (self.came_out or self.went_in)) or (self.came_out and self.went_in):
+        """0 nothing yet, 1 the far side was told that the connection stands, 2 bytes were relayed.
+
+        A size can agree by chance, a large one hardly; so where nothing else was seen more of them must.
+        """
+        out, back = _weight(self.came_out), _weight(self.went_in)
+        if self.confirmed and (out or back):
+            return 2
+        if self.through or self.conversation.serves:
+            relayed = min(out, back) >= 1
+        elif self.asked is not None and not self.below:
+            relayed = min(out, back) >= 1 and out + back >= 3
+        else:
+            relayed = min(out, back) >= 2
+        if relayed:
             return 2
         return 1 if self.confirmed else 0
 
@@ -86,20 +113,27 @@ class Relays:
         return time_ns - self._accepted.get(process, -_SOON_NS - 1) <= _SOON_NS
 
     def connect(
-        self, event: event_pb2.Event, process: ProcessKey, conversation: Conversation, *, through: bool = False
+        self,
+        event: event_pb2.Event,
+        process: ProcessKey,
+        conversation: Conversation,
+        *,
+        through: bool = False,
+        below: bool = False,
     ) -> None:
-        """A holder of the conversation's socket, or one that uses it through a proxy, called connect()."""
+        """A process called connect(): the holder of the conversation's socket, or one that uses it `through` a proxy,
+        or a child `below` the holder."""
         cookie, now = event.connect.flow.cookie, event.time_ns
-        if cookie == conversation.cookie or self.serving(process, now):
+        if cookie in self._locals or cookie == conversation.cookie or self.serving(process, now):
             return
         least = conversation.shape.least
         enough = least + OPEN_ABOVE_LEAST if least else _OPEN_AT_LEAST
         asked = next((seen for seen in reversed(conversation.received) if seen.length >= enough), None)
-        if asked is None or now - asked.time_ns > _SOON_NS:
-            return
-        local = Local(conversation, asked, event, through)
-        if cookie in self._locals and self._locals[cookie].conversation is not conversation:
-            return
+        if asked is not None and now - asked.time_ns > _SOON_NS:
+            asked = None
+        early = asked is not None and 0 <= now - conversation.opened_ns <= _SOON_NS
+        since_ns = conversation.opened_ns if early else now
+        local = Local(conversation, asked, event, through, below, since_ns)
         self._locals[cookie] = local
         while len(self._locals) > _MANY:
             self._locals.popitem(last=False)
@@ -143,17 +177,19 @@ class Relays:
         if (
             least
             and local.established
+            and local.asked is not None
+            and not local.below
             and not local.sent
             and seen.length == least + CONFIRMATION_ABOVE_LEAST
             and seen == conversation.first_answer
             and seen.time_ns - local.connect.time_ns <= _SOON_NS
         ):
             local.confirmed = True
-        if any(
-            0 <= seen.time_ns - got.time_ns <= _SOON_NS and _carries(local, seen.length, got.length)
-            for got in local.received
-        ) or (local.through and _VOLUME <= local.taken <= local.out <= local.taken * 5 // 4 + _VOLUME):
-            local.went_in = True
+        for got in local.received:
+            if 0 <= seen.time_ns - got.time_ns <= _SOON_NS and _carries(local, seen.length, got.length):
+                _add(local.went_in, got.length)
+        if local.through and _VOLUME <= local.taken <= local.out <= local.taken * 5 // 4 + _VOLUME:
+            _add(local.went_in, local.taken)
 
     @staticmethod
     def _here(local: Local, seen: Seen, outbound: bool) -> None:
@@ -162,11 +198,21 @@ class Relays:
             local.taken += seen.length
             return
         local.sent += seen.length
-        if any(
-            0 <= seen.time_ns - got.time_ns <= _SOON_NS and _carries(local, got.length, seen.length)
-            for got in local.conversation.received
-        ):
-            local.came_out = True
+        for got in local.conversation.received:
+            # data comes after the channel was opened; what came before that is an answer to something else
+            if local.since_ns <= got.time_ns <= seen.time_ns <= got.time_ns + _SOON_NS and _carries(
+                local, got.length, seen.length
+            ):
+                _add(local.came_out, seen.length)
+
+
+def _add(sizes: set[int], size: int) -> None:
+    if len(sizes) < _SIZES and size >= _TELLING:
+        sizes.add(size)
+
+
+def _weight(sizes: set[int]) -> int:
+    return sum(2 if size >= _LARGE else 1 for size in sizes)
 
 
 def _carries(local: Local, wire: int, data: int) -> bool:

@@ -139,4 +139,9 @@ _HASTY = (
     Scenario("hasty-asyncssh", "{python} {clients}/asyncssh_forward.py", kinds(WIRE, USE), 9235, hasty=True),
 )
 
-HITS = (*_SCRUBBED, *_TLS, *_HASTY)
+_OWN = (
+    Scenario("own-waits", "{python} {clients}/paramiko_own.py wait", kinds(USE), 9240, hasty=True, chatty=True),
+    Scenario("own-child", "{python} {clients}/paramiko_own.py child", kinds(USE), 9241, hasty=True, chatty=True),
+)
+
+HITS = (*_SCRUBBED, *_TLS, *_HASTY, *_OWN)

@@ -97,6 +97,7 @@ MISSES = (
     Scenario("plink-command", "plink -batch -hostkey {hostkey} -P 443 -i {key}.ppk root@127.0.0.1 'echo hello'"),
     Scenario("psftp", "sh -c 'echo ls | psftp -batch -hostkey {hostkey} -P 443 -i {key}.ppk root@127.0.0.1'"),
     Scenario("paramiko-reports", "{python} {clients}/paramiko_command.py", sample=True),
+    Scenario("paramiko-busy", "{python} {clients}/paramiko_busy.py", sample=False),
     Scenario("paramiko-sftp", "{python} {clients}/paramiko_sftp.py"),
     Scenario("asyncssh-fleet", "{python} {clients}/asyncssh_fleet.py"),
     Scenario("long-lived", "{python} {clients}/long_lived.py", outbound=False, sample=True),

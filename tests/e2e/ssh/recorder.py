@@ -84,7 +84,7 @@ class Recorder:
             if not scenario.hasty:
                 self._until_shown(scenario, agent)
             where = scenario.unix.format(dir=self._world.dir) or scenario.port
-            pulled = self._world.pull(where, socks=SECRET_PORT if scenario.socks else 0)
+            pulled = self._world.pull(where, socks=SECRET_PORT if scenario.socks else 0, chatty=scenario.chatty)
             assert pulled == SECRET, f"{scenario.name} forwarded {len(pulled)} bytes; {self._log()}"
             carriers = frozenset(self._carriers(Cgroup.at(answer["cgroup_path"])))
         else:

@@ -46,6 +46,8 @@ class Scenario:
     """Recorded as a sample for the detectors' tests."""
     hasty: bool = False
     """The outside does not wait: its first attempt meets the forward's first moment."""
+    chatty: bool = False
+    """The outside talks in small messages before it pulls."""
     severity: int = alert_pb2.SEVERITY_HIGH
     """At least."""
 

@@ -1,4 +1,5 @@
-"""A server inside the house: waits for one line, then answers with the secret; on a TCP port and on a Unix socket."""
+"""A server inside the house, on a TCP port and on a Unix socket: answers each message with the secret, or with N bytes
+when it begins with `say N`."""
 
 import socket
 import sys
@@ -9,8 +10,9 @@ SECRET = b"the inside of the house " * 2000
 
 def serve(connection: socket.socket) -> None:
     with connection:
-        while connection.recv(64):
-            connection.sendall(SECRET)
+        while asked := connection.recv(4096):
+            words = asked.split()
+            connection.sendall(b"x" * int(words[1]) if words[0] == b"say" else SECRET)
 
 
 def accept(listener: socket.socket) -> None:

@@ -148,14 +148,15 @@ class World:
                     found.append((local, remote, int(fields[9])))
         return found
 
-    def pull(self, where: int | str, *, socks: int = 0, seconds: float = 20.0) -> bytes:
+    def pull(self, where: int | str, *, socks: int = 0, chatty: bool = False, seconds: float = 20.0) -> bytes:
         """What comes back through a forwarded port or socket, asked again until the far end listens; the outside's
         side.
 
-        With `socks` the port speaks SOCKS5 and that port of 127.0.0.1 is asked for.
+        With `socks` the port speaks SOCKS5 and that port of 127.0.0.1 is asked for; `chatty` talks in small messages
+        before.
         """
-        extra = [str(socks)] if socks else []
-        command = [*self.enter, PYTHON, "-I", "-S", str(HERE / "puller.py"), str(where), str(seconds), *extra]
+        words = [str(HERE / "puller.py"), str(where), str(seconds), str(socks), str(int(chatty))]
+        command = [*self.enter, PYTHON, "-I", "-S", *words]
         return subprocess.run(command, capture_output=True, timeout=seconds + 10).stdout
 
     @property
