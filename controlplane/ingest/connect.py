@@ -5,9 +5,9 @@ Exact handling of what can be wrong:
 * the first message is no hello, or a second hello comes: INVALID_ARGUMENT;
 * the token's host or boot is not the hello's: HOST_MISMATCH; another sensor of the host lives: SENSOR_DUPLICATE;
 * a batch comes again, or late: its records are dropped by identity where they are known, and the acknowledgement
-stays at
-  the highest sequence that is durable; a jump forward is what a spool that had to drop leaves (its loss is reported
-  in-band as an event), and is logged;
+  stays at the highest sequence that is durable; a jump forward is what a spool that had to drop leaves (its loss is
+  reported in-band as an event), and is logged;
+* a record says what cannot be (check.py): INVALID_ARGUMENT, before anything of its batch is taken;
 * a message that is no protobuf, or above the size limit, ends the call in grpc itself, before anything is taken;
 * the store cannot be written: nothing is acknowledged and the stream ends with STORE_UNAVAILABLE; the sensor keeps its
   spool and comes back.
@@ -27,6 +27,7 @@ from typing import Any
 from controlplane import logs
 from controlplane.audit.audit import caller
 from controlplane.errors import HostMismatch, InvalidArgument, StoreUnavailable
+from controlplane.ingest import check
 from controlplane.ingest.intake import Intake
 from controlplane.ingest.sensors import Sensor, Sensors
 from controlplane.model import Boot, Changes, HostKey
@@ -116,6 +117,7 @@ class SensorServicer(sensor_service_pb2_grpc.SensorServiceServicer):
                 f"sensor version {hello.version or 'unknown'} does not fit plane version {VERSION}",
                 "install the same version of both",
             )
+        check.offset(hello.clock_offset_ns)
         if hello.host != claims.host:
             raise HostMismatch(f"the token is for host {claims.host}, hello says {hello.host}")
         if hello.boot_id != claims.boot_id:
@@ -158,7 +160,9 @@ class SensorServicer(sensor_service_pb2_grpc.SensorServiceServicer):
                 if batch.sequence != highest + 1:
                     _log.warning("batch out of order", host=hello.host, sequence=batch.sequence, after=highest)
                 highest = max(highest, batch.sequence)
-                host = host._replace(clock_offset_ns=batch.clock_offset_ns or hello.clock_offset_ns)
+                check.events(batch.events)
+                now = check.offset(batch.clock_offset_ns) or hello.clock_offset_ns
+                host = host._replace(clock_offset_ns=now)
                 stream.acknowledge(await self._intake.take(number, host, batch), highest)
             elif kind == "result":
                 if not self._sensors.answer(sensor, request.result):
