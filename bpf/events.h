@@ -172,7 +172,7 @@ struct allow_key {
 
 /* Value of the allow trie: a destination that an isolated agent may still reach. */
 struct allow {
-	__u32 count; /* of ports; 0: any */
+	__u32 listed; /* ports; 0: any */
 	__u16 ports[LIMIT_ALLOW_PORTS];
 };
 
@@ -192,6 +192,19 @@ struct task_entry {
 	__u32 state; /* letter, as in /proc/PID/stat; Z or X only when no thread of the group lives */
 	__u32 flags; /* enum tag_flag */
 	char comm[LIMIT_COMM];
+};
+
+/* One descriptor of a socket as the task_file iterator shows it; not a ring record. */
+struct socket_entry {
+	__u64 agent;
+	__u64 start_time;
+	__u64 cookie;
+	__u32 pid;
+	__u32 netns; /* inode of the socket's network namespace */
+	__u16 family;
+	__u16 type;
+	__u16 protocol;
+	__u16 state; /* as enum TCP_ESTABLISHED … */
 };
 
 /* What control.bpf.c does; its arguments stand there. */

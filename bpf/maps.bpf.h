@@ -86,6 +86,7 @@ union abi {
 	struct packet_event packet;
 	struct unix_connect_event unix_connect;
 	struct task_entry task;
+	struct socket_entry socket_entry;
 	struct tag tag;
 	struct cgroup_tag cgroup;
 	struct agent_state agent;

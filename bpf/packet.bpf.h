@@ -56,6 +56,16 @@ static __always_inline bool packet_empty(struct __sk_buff *skb)
 	return skb->len <= (__u32)((void *)tcp - data) + tcp->doff * 4;
 }
 
+/* A TCP reset without payload, over plain IPv4 or IPv6: what the kernel sends for a connection that is destroyed. */
+static __always_inline bool packet_reset(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 offset = skb->protocol == bpf_htons(ETHERTYPE_IP) ? sizeof(struct iphdr) : IPV6_HEADER;
+	struct tcphdr *tcp = data + offset;
+
+	return packet_empty(skb) && (void *)(tcp + 1) <= end && tcp->rst;
+}
+
 /* The offset of the transport header, or 0. */
 static __always_inline __u32 network_parse(struct __sk_buff *skb, struct packet *packet)
 {

@@ -192,7 +192,7 @@ static __always_inline int payload(struct __sk_buff *skb, bool outbound, bool on
 	if (!owner || !owner->agent)
 		return PASS;
 	if (verdict_packet(skb, owner->agent, outbound))
-		return DROP;
+		return outbound && packet_reset(skb) ? PASS : DROP; /* the other end learns that it is over */
 	/* the rest of a long flow: nothing to record, close has the byte counts from TCP itself */
 	if (owner->packets_in + owner->packets_out >= LIMIT_PACKETS && !(owner->flags & EVENT_SSH))
 		return PASS;

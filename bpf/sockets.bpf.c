@@ -64,3 +64,47 @@ int tag_sockets(struct bpf_iter__task_file *ctx)
 	bpf_seq_write(ctx->meta->seq, &cookie, sizeof(cookie));
 	return 0;
 }
+
+/*
+ * read(2) of the iterator's descriptor
+ *   task_file_seq_show   <- here: for every descriptor of every task
+ *
+ * Why: what an agent holds is asked of the kernel's own tables, sockets of families that no cgroup hook governs too (packet,
+ * vsock, XDP …), and descriptors of a thread that has unshared its table. A socket with two descriptors is listed twice.
+ * Since 5.11, as above. No cost but its own run.
+ */
+SEC("iter/task_file")
+int list_sockets(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct socket_entry entry = {};
+	struct file *file = ctx->file;
+	struct socket *socket;
+	struct tag *tag;
+	struct sock *sk;
+	__u32 pid;
+
+	if (!task || !file)
+		return 0;
+	pid = task->tgid;
+	tag = LOOKUP(tags, &pid);
+	if (!tag)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = socket->sk;
+	if (!sk)
+		return 0;
+	entry.agent = tag->agent;
+	entry.start_time = tag->start_time;
+	entry.cookie = bpf_get_socket_cookie(sk);
+	entry.pid = pid;
+	entry.netns = sk->__sk_common.skc_net.net->ns.inum;
+	entry.family = sk->__sk_common.skc_family;
+	entry.type = sk->sk_type;
+	entry.protocol = sk->sk_protocol;
+	entry.state = sk->__sk_common.skc_state;
+	bpf_seq_write(ctx->meta->seq, &entry, sizeof(entry));
+	return 0;
+}

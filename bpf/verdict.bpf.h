@@ -55,10 +55,10 @@ static __always_inline bool peer_listed(__u64 agent, const struct peer *peer)
 	allow = LOOKUP(allows, &key);
 	if (!allow)
 		return false;
-	if (!allow->count)
+	if (!allow->listed)
 		return true;
 	for (__u32 i = 0; i < LIMIT_ALLOW_PORTS; i++)
-		if (i < allow->count && allow->ports[i] == peer->port)
+		if (i < allow->listed && allow->ports[i] == peer->port)
 			return true;
 	return false;
 }

@@ -29,6 +29,7 @@ from rubicon.v1.instance import Instance
 from sensor import logs
 from sensor.act.cgroup import Cgroup
 from sensor.act.command import CAPABILITIES, Commands
+from sensor.act.contain import Containment
 from sensor.act.enrol import Enroller
 from sensor.act.kill import Killer, Order
 from sensor.act.registry import Living, Registry
@@ -113,8 +114,9 @@ class _Sensor:
             functools.partial(snapshot, self._kernel),
         )
         self._killer = Killer(self._enroller, settings.kill, settings.host.name, settings.host.boot_id)
-        self._watch = Watch(self._enroller, self._killer, settings.enrol, self._kill_again)
-        self._commands = Commands(self._enroller, self._killer, self._watch, settings.host.name)
+        self._containment = Containment(self._enroller, settings.contain, settings.host.name, settings.host.boot_id)
+        self._watch = Watch(self._enroller, self._killer, self._containment, settings.enrol, self._kill_again)
+        self._commands = Commands(self._enroller, self._killer, self._containment, self._watch, settings.host.name)
         self._key = tokens.ensure_key(instance)
         self._threads = ThreadPoolExecutor(settings.kill.threads, "act")
         self._sweeper = ThreadPoolExecutor(1, "watch")
@@ -132,6 +134,7 @@ class _Sensor:
                 settings=settings,
                 enroller=self._enroller,
                 killer=self._killer,
+                containment=self._containment,
                 watch=self._watch,
                 emit=self._emit,
                 key=self._key,
@@ -262,6 +265,7 @@ class _Sensor:
         def tell() -> None:
             for agent in self._registry:
                 self._enroller.announce(agent)
+                self._containment.announce(agent)
                 self._enroller.describe(agent)
 
         await asyncio.get_running_loop().run_in_executor(self._threads, tell)

@@ -55,6 +55,14 @@ class KillSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ContainSettings:
+    """Freeze and isolation."""
+
+    patience_s: float = 1.0
+    """Seconds until who has not stopped, or is still connected, is reported; both take milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class LocalSettings:
     """The local socket."""
 
@@ -80,6 +88,7 @@ class Settings:
     kernel: KernelSettings = field(default_factory=KernelSettings)
     enrol: EnrolSettings = field(default_factory=EnrolSettings)
     kill: KillSettings = field(default_factory=KillSettings)
+    contain: ContainSettings = field(default_factory=ContainSettings)
     local: LocalSettings = field(default_factory=LocalSettings)
 
     @classmethod

@@ -135,6 +135,22 @@ class Cgroup:
             return False
         return True
 
+    def thaw(self) -> bool:
+        """Let everything in it run again; False when it is gone or the kernel cannot."""
+        try:
+            _write(self.folder / "cgroup.freeze", "0")
+        except OSError:
+            return False
+        return True
+
+    @property
+    def frozen(self) -> bool:
+        """Everything in it has stopped."""
+        try:
+            return "frozen 1" in (self.folder / "cgroup.events").read_text().splitlines()
+        except OSError:
+            return False
+
     def processes(self) -> set[int]:
         """Pids in it and below, no zombies; empty when it is gone. A pid that cannot be seen from here reads as 0."""
         pids: set[int] = set()

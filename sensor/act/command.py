@@ -1,4 +1,4 @@
-"""Commands that come down the plane's stream: enrol, kill, finish, probe."""
+"""Commands that come down the plane's stream: enrol, kill, freeze, isolate, release, finish, probe."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Callable
 import structlog
 
 from rubicon.v1 import event_pb2, response_pb2, sensor_service_pb2
+from sensor.act.contain import Containing, Containment
 from sensor.act.enrol import Enroller, Facts
 from sensor.act.kill import Killer, Order, keys
 from sensor.act.watch import Watch
 from sensor.errors import InvalidArgument, SensorError
 
-CAPABILITIES = ("enrol", "kill", "finish", "probe")
+CAPABILITIES = ("enrol", "kill", "finish", "probe", "contain")
 """What a Hello says that this sensor understands."""
 
 log = structlog.get_logger(part="command")
@@ -22,14 +23,16 @@ log = structlog.get_logger(part="command")
 class Commands:
     """Carries commands out. `handle` blocks and may be called from any thread."""
 
-    def __init__(self, enroller: Enroller, killer: Killer, watch: Watch, host: str) -> None:
+    def __init__(self, enroller: Enroller, killer: Killer, containment: Containment, watch: Watch, host: str) -> None:
         self._enroller = enroller
         self._killer = killer
+        self._containment = containment
         self._watch = watch
         self._host = host
         self._kinds: dict[str, Callable[[sensor_service_pb2.Command], response_pb2.Response | None]] = {
             "enrol": self._enrol,
             "kill": self._kill,
+            "contain": self._contain,
             "finish": self._finish,
             "probe": self._probe,
         }
@@ -77,10 +80,33 @@ class Commands:
             force=wanted.force,
             caller=keys([wanted.caller])[0] if wanted.caller.pid else None,
             descendants=keys(wanted.descendants),
+            dry_run=wanted.dry_run,
         )
         if wanted.process.pid:
             return self._killer.kill_process(agent, keys([wanted.process])[0], order)
         return self._killer.kill_agent(agent, order)
+
+    def _contain(self, command: sensor_service_pb2.Command) -> response_pb2.Response:
+        wanted = command.contain
+        agent = self._enroller.registry.find(wanted.agent_id)
+        order = Containing(
+            reason=wanted.reason,
+            requested_by=wanted.requested_by,
+            response_id=wanted.response_id,
+            force=wanted.force,
+            caller=keys([wanted.caller])[0] if wanted.caller.pid else None,
+            dry_run=wanted.dry_run,
+            ttl_ns=wanted.ttl_ns,
+            isolation=wanted.isolation,
+        )
+        target = keys([wanted.process])[0] if wanted.process.pid else None
+        if wanted.action == response_pb2.ACTION_FREEZE:
+            return self._containment.freeze(agent, order, target)
+        if wanted.action == response_pb2.ACTION_ISOLATE and not target:
+            return self._containment.isolate(agent, order)
+        if wanted.action == response_pb2.ACTION_RELEASE and not target:
+            return self._containment.release(agent, order)
+        raise InvalidArgument(f"action {wanted.action}: freeze, isolate or release; the last two are for whole agents")
 
     def _finish(self, command: sensor_service_pb2.Command) -> None:
         self._watch.finish(command.finish.agent_id, detach=command.finish.detach)

@@ -166,6 +166,12 @@ class Enroller:
         """The agent's cgroup; None when it shares one."""
         return Cgroup.at(agent.cgroup_path) if agent.cgroup_path else None
 
+    def rewatch(self, agent: Living) -> None:
+        """After a start: the per-packet programs on its cgroup are those of this version, and are there at all."""
+        cgroup = self.cgroup(agent)
+        if cgroup and cgroup.exists and agent.cgroup_id:
+            self.kernel.watch_cgroup(str(cgroup.folder), agent.number)
+
     def retake(self, agent: Living) -> bool:
         """Put an agent back into the kernel's maps after they were removed; False when its cgroup is empty."""
         with self.lock:
@@ -194,6 +200,7 @@ class Enroller:
             self.kernel.cgroups.delete(agent.cgroup_id)
             self.kernel.unwatch_cgroup(agent.number)
         self.kernel.agents.delete(agent.number)
+        self.kernel.allows.replace(agent.number, {})
         cgroup = self.cgroup(agent)
         if cgroup and agent.cgroup_owned:
             self.registry.leave(cgroup.path, behind=not cgroup.remove())

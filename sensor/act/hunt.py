@@ -28,7 +28,7 @@ class Hunt:
         self._kernel = kernel
         self.agent = agent
         self.cgroup = cgroup
-        self._target = target
+        self.target = target
         self._extra = set(extra)
         self._pen: Cgroup | None = None
         self.seen: set[Key] = set()
@@ -52,12 +52,12 @@ class Hunt:
 
     def members(self, tasks: Sequence[Task]) -> list[Task]:
         """Who of these belongs to the target and is not a zombie."""
-        wanted = self._extra | ({self._target} if self._target else set())
+        wanted = self._extra | ({self.target} if self.target else set())
         self.spared.update({each: why for each, why in self._shielded.items() if each in wanted})
         # nobody is anybody's descendant by way of a shielded process: pid 1 is everybody's ancestor
         open_tasks = [task for task in tasks if key(task) not in self._shielded]
         members = []
-        for task in self._family(open_tasks) if self._target else self._everybody(open_tasks):
+        for task in self._family(open_tasks) if self.target else self._everybody(open_tasks):
             if task.state not in "ZX":
                 members.append(task)
                 self.seen.add(key(task))
@@ -79,8 +79,8 @@ class Hunt:
         return list(found.values())
 
     def _family(self, tasks: Sequence[Task]) -> list[Task]:
-        assert self._target
-        seeds = {self._target, *self._extra, *self.seen}.difference(self._shielded)
+        assert self.target
+        seeds = {self.target, *self._extra, *self.seen}.difference(self._shielded)
         found = {key(task): task for task in family(tasks, seeds)}
         if self._pen:
             inside = self._pen.ids()
@@ -94,7 +94,7 @@ class Hunt:
 
     def cgroup_members(self) -> set[int]:
         """Pids that cgroup.procs shows for the target, strangers left out."""
-        place = self._pen if self._target else self.cgroup
+        place = self._pen if self.target else self.cgroup
         if not place:
             return set()
         away = {pid for pid, _ in (*self.strangers, *self._shielded)}
@@ -105,16 +105,20 @@ class Hunt:
         self.members(tasks)  # whoever is killed by the switch is counted
         if not self.cgroup or self._has_stranger():
             return False
+        return not self.shares_cgroup(tasks) and self.cgroup.kill()
+
+    def shares_cgroup(self, tasks: Sequence[Task] | None = None) -> bool:
+        """Somebody in the agent's cgroup is not the agent's: what acts on the whole cgroup would hit him too."""
+        if not self.cgroup or self._has_stranger():
+            return True
         inside = self.cgroup.ids()
-        foreign = [task for task in tasks if task.cgroup_id in inside and task.agent not in (0, self.agent.number)]
-        if foreign or any(task.cgroup_id in inside and key(task) in self._shielded for task in tasks):
-            return False
-        return self.cgroup.kill()
+        housed = [task for task in (self.look() if tasks is None else tasks) if task.cgroup_id in inside]
+        return any(task.agent not in (0, self.agent.number) or key(task) in self._shielded for task in housed)
 
     def kill(self, members: Sequence[Task]) -> None:
         """SIGKILL each, by pidfd."""
         for task in members:
-            if self._send(task, signal.SIGKILL):
+            if self.send(task, signal.SIGKILL):
                 self._signalled.add(key(task))
 
     def stop_all(self, deadline: float) -> None:
@@ -125,7 +129,7 @@ class Hunt:
             if not fresh:
                 return
             for task in fresh:
-                self._send(task, signal.SIGSTOP)
+                self.send(task, signal.SIGSTOP)
                 stopped.add(key(task))
                 if self._pen:
                     # a pid that was reused since would be a stranger: it is checked again, and moved by nobody but us
@@ -163,7 +167,8 @@ class Hunt:
             if self._pen:
                 self._pen.remove()
 
-    def _send(self, task: Task, number: int) -> bool:
+    def send(self, task: Task, number: int) -> bool:
+        """Signal exactly this process; False when it has ended, whoever has its pid now."""
         try:
             with pinned(task.pid) as pidfd:
                 if not self._is(task):

@@ -26,9 +26,9 @@ from rubicon.v1.ids import new_id
 from sensor.act.condemn import Condemner
 from sensor.act.hunt import Hunt
 from sensor.act.processes import Key, Task
-from sensor.act.protect import protected, shielded
+from sensor.act.protect import refuse_protected
 from sensor.act.registry import Living
-from sensor.errors import ProcessNotFound, TargetProtected
+from sensor.errors import ProcessNotFound
 from sensor.kernel.abi import AgentFlag
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Order:
     caller: Key | None = None
     descendants: Sequence[Key] = ()
     """Processes that the plane's tree counts to the target."""
+    dry_run: bool = False
+    """Only say whom it would touch."""
 
 
 class Killer:
@@ -71,10 +73,12 @@ class Killer:
             TargetProtected: pid 1, the caller or one of its ancestors is in the set, and it is not forced.
         """
         started = time.monotonic_ns()
-        response = self._response(agent, order)
+        response = requested(response_pb2.ACTION_KILL, agent, order)
         response.target.agent = agent.id
         hunt = self._hunt(agent, order)
-        self._refuse_protected(hunt, order)
+        refuse_protected(hunt, order.caller, force=order.force)
+        if order.dry_run:
+            return told(response, hunt, self._host, self._boot_id)
         self._enroller.registry.change(agent.id, condemned=True, response_id=order.response_id, reason=order.reason)
         self._kernel.agents.set_flags(agent.number, on=int(AgentFlag.CONDEMNED))
         with self._condemning(agent):
@@ -95,11 +99,11 @@ class Killer:
             TargetProtected: as for `kill_agent`.
         """
         started = time.monotonic_ns()
-        response = self._response(agent, order)
+        response = requested(response_pb2.ACTION_KILL, agent, order)
         of = response.target.process
         of.host, of.boot_id, of.pid, of.start_time_ns = self._host, self._boot_id, *target
         hunt = self._hunt(agent, order, target)
-        self._refuse_protected(hunt, order)
+        refuse_protected(hunt, order.caller, force=order.force)
         if (
             not any((task.pid, task.start_time) == target for task in hunt.members(hunt.look()))
             and not order.descendants
@@ -107,6 +111,8 @@ class Killer:
             raise ProcessNotFound(
                 f"process {target[0]} (start {target[1]}) is not a living process of agent {agent.name}"
             )
+        if order.dry_run:
+            return told(response, hunt, self._host, self._boot_id)
         with self._busy(agent), hunt.pen():
             hunt.stop_all(time.monotonic() + self._settings.patience_s)
             response.steps.append(f"stopped {len(hunt.seen)}")
@@ -119,6 +125,11 @@ class Killer:
         """A kill of this agent (or in it) is under way."""
         with self._lock:
             return number in self._active
+
+    def adopt(self) -> None:
+        """After a start: the clone tracepoints that an earlier sensor left go, unless somebody condemned lives."""
+        with self._lock:
+            self._condemner.want(bool(self._active) or self._condemned_live())
 
     def close(self, timeout: float = 5.0) -> None:
         """Wait (seconds) until the clone tracepoints are as they should be, so that the kernel side can be closed."""
@@ -167,34 +178,6 @@ class Killer:
     def _hunt(self, agent: Living, order: Order, target: Key | None = None) -> Hunt:
         return Hunt(self._kernel, agent, self._enroller.cgroup(agent), order.descendants, target)
 
-    def _refuse_protected(self, hunt: Hunt, order: Order) -> None:
-        tasks = hunt.look()
-        hunt.shield(shielded(tasks))
-        kept = protected(tasks, order.caller)
-        members = {(task.pid, task.start_time): task for task in hunt.members(tasks)}
-        if order.force:
-            return
-        for process, why in kept.items():
-            task = members.get(process)
-            if task and task.agent == hunt.agent.number:
-                raise TargetProtected(
-                    f"the target holds process {task.pid} ({task.comm}): {why}; repeat with force when you mean it"
-                )
-        # in nobody's tags, only in the plane's list: spare them and do the rest
-        hunt.shield(kept)
-
-    def _response(self, agent: Living, order: Order) -> response_pb2.Response:
-        response = response_pb2.Response(
-            id=order.response_id,
-            action=response_pb2.ACTION_KILL,
-            agent_id=agent.id,
-            state=response_pb2.RESPONSE_STATE_REQUESTED,
-            reason=order.reason,
-            requested_by=order.requested_by,
-        )
-        response.requested_at.GetCurrentTime()
-        return response
-
     def _busy(self, agent: Living) -> _Use:
         return _Use(self, agent.number, condemn=False)
 
@@ -239,6 +222,36 @@ def _why(task: Task) -> str:
     if task.state == "D":
         return "condemned, not yet dead (D state: it waits in the kernel and dies when that ends)"
     return f"condemned, not yet dead (state {task.state})"
+
+
+def requested(action: response_pb2.Action.ValueType, agent: Living, order: Order) -> response_pb2.Response:
+    """A response to an agent, as it was asked for."""
+    response = response_pb2.Response(
+        id=order.response_id,
+        action=action,
+        agent_id=agent.id,
+        state=response_pb2.RESPONSE_STATE_REQUESTED,
+        reason=order.reason,
+        requested_by=order.requested_by,
+        dry_run=order.dry_run,
+    )
+    response.requested_at.GetCurrentTime()
+    return response
+
+
+def told(response: response_pb2.Response, hunt: Hunt, host: str, boot_id: str) -> response_pb2.Response:
+    """A dry run: whom it would touch, by pid."""
+    for task in sorted(hunt.members(hunt.look()), key=lambda task: task.pid):
+        member = response.members.add(comm=task.comm)
+        member.id.host, member.id.boot_id, member.id.pid, member.id.start_time_ns = (
+            host,
+            boot_id,
+            task.pid,
+            task.start_time,
+        )
+    response.steps.append("dry run: nothing was done")
+    response.finished_at.GetCurrentTime()
+    return response
 
 
 def keys(processes: Iterable[process_pb2.ProcessKey]) -> list[Key]:

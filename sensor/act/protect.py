@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from sensor.act.cgroup import Cgroup
+from sensor.act.hunt import Hunt
 from sensor.act.processes import Key, Task, ancestors
 from sensor.errors import TargetProtected
 
@@ -41,3 +42,25 @@ def protected(tasks: Sequence[Task], caller: Key | None) -> dict[Key, str]:
     if caller not in line:
         return {}
     return {each: "the caller itself" if each == caller else "an ancestor of the caller" for each in line}
+
+
+def refuse_protected(hunt: Hunt, caller: Key | None, *, force: bool) -> None:
+    """Refuse a target that holds the caller; from now on the hunt leaves out whom nothing may touch.
+
+    Raises:
+        TargetProtected: the caller or one of its ancestors is the agent's, and it is not forced.
+    """
+    tasks = hunt.look()
+    hunt.shield(shielded(tasks))
+    if force:
+        return
+    kept = protected(tasks, caller)
+    members = {(task.pid, task.start_time): task for task in hunt.members(tasks)}
+    for process, why in kept.items():
+        task = members.get(process)
+        if task and task.agent == hunt.agent.number:
+            raise TargetProtected(
+                f"the target holds process {task.pid} ({task.comm}): {why}; repeat with force when you mean it"
+            )
+    # in nobody's tags, only in the plane's list: spare them and do the rest
+    hunt.shield(kept)

@@ -52,6 +52,20 @@ class Living:
     """The response that asked for it."""
     reason: str = ""
     """Why."""
+    frozen: bool = False
+    """Stopped by a response, until released."""
+    freeze_expires_ns: int = 0
+    """When that ends by itself, boot-time nanoseconds; 0 for never."""
+    stopped: list[list[int]] = field(default_factory=list)
+    """Processes that were stopped by signal for it, [pid, start time]: those get SIGCONT at the release."""
+    isolated: bool = False
+    """Without network by a response, until released."""
+    isolation_expires_ns: int = 0
+    """When that ends by itself, boot-time nanoseconds; 0 for never."""
+    isolation: dict[str, Any] = field(default_factory=dict)
+    """What it lets through, as rubicon.v1.Isolation's fields."""
+    strict_holders: bool = False
+    """Whoever gets hold of a socket that no hook governs is killed."""
 
 
 class Registry:

@@ -16,6 +16,7 @@ import structlog
 from rubicon.v1 import event_pb2
 from rubicon.v1.ids import agent_id
 from sensor.act.cgroup import Cgroup
+from sensor.act.contain import Containment
 from sensor.act.enrol import Enroller
 from sensor.act.kill import Killer
 from sensor.act.processes import Task
@@ -36,6 +37,7 @@ class Watch:
         self,
         enroller: Enroller,
         killer: Killer,
+        containment: Containment,
         settings: EnrolSettings,
         on_condemned: Callable[[Living], None],
     ) -> None:
@@ -44,11 +46,12 @@ class Watch:
         self._registry = enroller.registry
         self._kernel = enroller.kernel
         self._killer = killer
+        self._containment = containment
         self._settings = settings
         self._on_condemned = on_condemned
         self._ending: list[tuple[float, Living]] = []
         self._asked: dict[str, float] = {}
-        self.following = False
+        self._sockets_again = 0.0
 
     @property
     def idle(self) -> bool:
@@ -76,6 +79,10 @@ class Watch:
                     self._registry.add(stray)
                 else:
                     self._enroller.clear(stray)
+            for agent in self._registry:
+                self._enroller.rewatch(agent)
+            self._containment.adopt()
+        self._killer.adopt()
         self.sweep()
 
     def sweep(self) -> None:
@@ -95,13 +102,14 @@ class Watch:
                 if not members and not self._housed(agent, flags):
                     self._end(agent)
                     continue
-                follow = follow or self._outside(agent, flags, members)
+                follow = follow or agent.isolated or self._outside(agent, flags, members)
                 if flags & AgentFlag.CONDEMNED:
                     self._ask(agent, flags)
-            if follow != self.following:
+            if follow != self._kernel.leavers_followed:
                 self._kernel.follow_leavers(follow)
-                self.following = follow
+            self._own_sockets()
             self._clean()
+        self._containment.tend()
 
     def finish(self, id_or_name: str, *, detach: bool) -> Living:
         """End the watch of an agent; its living processes go on unwatched when `detach` is set.
@@ -113,11 +121,20 @@ class Watch:
         with self._enroller.lock:
             agent = self._registry.find(id_or_name)
             members = [task for task in self._kernel.tasks() if task.agent == agent.number]
+            if members and (agent.frozen or agent.isolated or agent.stopped):
+                raise InvalidArgument(f"agent {agent.name} is frozen or isolated: release it first")
             if members and not detach:
                 raise InvalidArgument(f"agent {agent.name} has {len(members)} living processes: kill it, or detach")
             self._emit(agent, "finished")
             self._enroller.forget(agent)
         return agent
+
+    def _own_sockets(self) -> None:
+        """Sockets that were passed to an agent's process since have no owner. A look takes at most 1/200 of the time."""
+        now = time.monotonic()
+        if len(self._registry) and now >= self._sockets_again:
+            self._kernel.tag_sockets(0)
+            self._sockets_again = time.monotonic() + 200 * (time.monotonic() - now)
 
     def _housed(self, agent: Living, flags: int) -> bool:
         """Somebody untagged is in its cgroup and may be the agent's (a stranger is not)."""

@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final, NamedTuple
 
-DIGEST: Final = "8ba10c1e93d3efdc"
+DIGEST: Final = "6be1cf1a2d94e4b1"
 """Of every layout, name and number below."""
 
 HEADER: Final = Struct("<2HI5Q2I")
@@ -51,6 +51,9 @@ UNIX_CONNECT: Final = Struct("<QI4x")
 TASK: Final = Struct("<4Q4I16s")
 """struct task_entry: start_time, parent_start_time, agent, cgroup_id, pid, parent_pid, state, flags, comm"""
 
+SOCKET_ENTRY: Final = Struct("<3Q2I4H")
+"""struct socket_entry: agent, start_time, cookie, pid, netns, family, type, protocol, state"""
+
 TAG: Final = Struct("<2QI4x")
 """struct tag: agent, start_time, flags"""
 
@@ -64,11 +67,11 @@ STRANGER: Final = Struct("<Q")
 """struct stranger: start_time"""
 
 ALLOW_KEY: Final = Struct("<2IQ16s")
-"""struct allow_key after what it begins with: prefix, family, agent, address"""
+"""struct allow_key: prefix, family, agent, address"""
 
 ALLOW: Final = Struct("<I14H")
-"""struct allow after what it begins with: count, ports0, ports1, ports2, ports3, ports4, ports5, ports6, ports7,
-ports8, ports9, ports10, ports11, ports12, ports13"""
+"""struct allow: listed, ports0, ports1, ports2, ports3, ports4, ports5, ports6, ports7, ports8, ports9, ports10,
+ports11, ports12, ports13"""
 
 OWNER: Final = Struct("<8Q13I4s4s4x")
 """struct owner: agent, start_time, opened_ns, bytes_in, bytes_out, last_in_ns, last_out_ns, netns_cookie, pid,
@@ -100,6 +103,20 @@ class TaskValue(NamedTuple):
     comm: bytes
 
 
+class SocketEntryValue(NamedTuple):
+    """struct socket_entry."""
+
+    agent: int
+    start_time: int
+    cookie: int
+    pid: int
+    netns: int
+    family: int
+    type: int
+    protocol: int
+    state: int
+
+
 class TagValue(NamedTuple):
     """struct tag."""
 
@@ -126,6 +143,35 @@ class StrangerValue(NamedTuple):
     """struct stranger."""
 
     start_time: int
+
+
+class AllowKeyValue(NamedTuple):
+    """struct allow_key."""
+
+    prefix: int
+    family: int
+    agent: int
+    address: bytes
+
+
+class AllowValue(NamedTuple):
+    """struct allow."""
+
+    listed: int
+    ports0: int
+    ports1: int
+    ports2: int
+    ports3: int
+    ports4: int
+    ports5: int
+    ports6: int
+    ports7: int
+    ports8: int
+    ports9: int
+    ports10: int
+    ports11: int
+    ports12: int
+    ports13: int
 
 
 class OwnerValue(NamedTuple):

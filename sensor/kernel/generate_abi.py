@@ -31,7 +31,20 @@ from typing import Final, NamedTuple
 
 '''
 RECORDS_WITHOUT_BODY = {"flow"}
-MAP_VALUES = {"task", "tag", "cgroup", "agent", "stranger", "owner", "account", "budget", "config"}
+MAP_VALUES = {
+    "task",
+    "socket_entry",
+    "tag",
+    "cgroup",
+    "agent",
+    "stranger",
+    "allow_key",
+    "allow",
+    "owner",
+    "account",
+    "budget",
+    "config",
+}
 
 
 def render(btf: Btf) -> str:

@@ -22,6 +22,7 @@ from sensor.kernel.pins import Pins
 from sensor.kernel.programs import OBJECTS, AttachType, How, Object, Program, When
 from sensor.kernel.ring import Ring
 from sensor.kernel.settings import KernelSettings
+from sensor.kernel.sockets import SocketEntry, listed
 from sensor.kernel.tasks import Task, Tasks
 
 __all__ = ["AgentState", "Fact", "Kernel", "KernelAbiMismatch", "KernelError", "KernelSettings", "Tag", "Task"]
@@ -112,6 +113,12 @@ class Kernel:
         """Have the per-packet programs on the hierarchy's root, or not; a call that changes nothing does nothing."""
         self._switch(When.LEAVERS, on)
 
+    @property
+    def leavers_followed(self) -> bool:
+        """They are there now, by this sensor or an earlier one."""
+        names = {program.pin for program, _ in self._programs(When.LEAVERS)}
+        return any(name in self._links.held or self._pins.has_link(name) for name in names)
+
     def condemning(self, on: bool) -> None:
         """Have whatever belongs to a condemned agent killed at its next clone or fork, or not."""
         self._switch(When.CONDEMNING, on)
@@ -123,6 +130,11 @@ class Kernel:
         """
         program = self._loaded.programs.get("tag_sockets")
         return len(bpf.iterate(program, AttachType.TRACE_ITER)) // 8 if program else 0
+
+    def sockets(self) -> list[SocketEntry]:
+        """Every socket that a tagged process holds, a row for each descriptor; empty where this kernel refuses it."""
+        program = self._loaded.programs.get("list_sockets")
+        return listed(program) if program else []
 
     def close(self) -> None:
         """Let go; what is pinned stays in force."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from sensor.kernel import bpf
 from sensor.kernel.errors import KernelAbiMismatch
 
-_NEW = ".new"
+_NEW = "-new"  # bpffs refuses a name with a dot
 
 
 class Pins:
@@ -74,6 +74,10 @@ class Pins:
         except FileNotFoundError:
             return False
         return True
+
+    def has_link(self, name: str) -> bool:
+        """A link of this name is pinned."""
+        return (self.links / name).exists()
 
     def link_names(self) -> list[str]:
         """Names of all pinned links."""

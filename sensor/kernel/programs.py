@@ -111,7 +111,11 @@ _TRACEPOINT, _CGROUP = How.TRACEPOINT_BTF, How.CGROUP
 OBJECTS: tuple[Object, ...] = (
     Object("control", "BPF_PROG_TEST_RUN", (Program("control", How.RUN, When.ASKED),), needed=True),
     Object("tasks", "task_seq_show", (Program("tasks", How.ITERATOR, When.ASKED),), needed=True),
-    Object("sockets", "task_file_seq_show", (Program("tag_sockets", How.ITERATOR, When.ASKED),)),
+    Object(
+        "sockets",
+        "task_file_seq_show",
+        (Program("tag_sockets", How.ITERATOR, When.ASKED), Program("list_sockets", How.ITERATOR, When.ASKED)),
+    ),
     Object("exit", "sched_process_exit", (Program("process_exit", _TRACEPOINT),)),
     Object(
         "socket", "inet_create", (Program("socket_create", _CGROUP, attach_type=AttachType.CGROUP_INET_SOCK_CREATE),)

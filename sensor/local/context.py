@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from rubicon.v1 import event_pb2
 from rubicon.v1.instance import Instance
+from sensor.act.contain import Containment
 from sensor.act.enrol import Enroller
 from sensor.act.kill import Killer
 from sensor.act.watch import Watch
@@ -31,6 +32,7 @@ class Context:
     settings: Settings
     enroller: Enroller
     killer: Killer
+    containment: Containment
     watch: Watch
     emit: Callable[[event_pb2.Event], None]
     key: bytes

@@ -14,20 +14,21 @@ from sensor.local.peer import Peer
 
 
 async def kill(context: Context, peer: Peer, request: Request) -> Reply:
-    """{target: agent id or name | {pid, start_time?}, reason?, force?} → {response: Response as JSON}."""
+    """{target: agent id or name | {pid, start_time?}, reason?, force?, dry_run?} → {response: Response as JSON}."""
     target = request.get("target")
     order = Order(
         reason=text(request, "reason", ""),
         requested_by=f"{peer.identity} @{context.settings.host.name}",
         force=flag(request, "force"),
         caller=peer.key,
+        dry_run=flag(request, "dry_run"),
     )
 
     def do() -> response_pb2.Response:
         if isinstance(target, str):
             return context.killer.kill_agent(context.enroller.registry.find(target), order)
         if isinstance(target, dict):
-            agent, process = _owned(context, target)
+            agent, process = owned(context, target)
             return context.killer.kill_process(agent, process, order)
         raise InvalidArgument('target: give an agent\'s id or name, or {"pid": …, "start_time": …}')
 
@@ -35,7 +36,12 @@ async def kill(context: Context, peer: Peer, request: Request) -> Reply:
     return {"response": MessageToDict(response, preserving_proto_field_name=True)}
 
 
-def _owned(context: Context, target: Request) -> tuple[Living, Key]:
+def owned(context: Context, target: Request) -> tuple[Living, Key]:
+    """The agent that a process {pid, start_time?} belongs to, and the process.
+
+    Raises:
+        ProcessNotFound: it is no agent's.
+    """
     pid = pid_of(target)
     start_time = number(target.get("start_time"), "start_time", 0)
     tag = context.enroller.kernel.tags.get(pid)

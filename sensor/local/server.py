@@ -24,6 +24,7 @@ from rubicon.v1.ids import agent_id
 from sensor.errors import Busy, CallerIsAgent, InvalidArgument, SensorError
 from sensor.local.agents import agents
 from sensor.local.attest import attest
+from sensor.local.contain import freeze, isolate, release
 from sensor.local.context import Context, Reply, Request
 from sensor.local.finish import finish
 from sensor.local.kill import kill
@@ -37,6 +38,9 @@ OPS: Mapping[str, Op] = {
     "attest": attest,
     "launch": launch,
     "kill": kill,
+    "freeze": freeze,
+    "isolate": isolate,
+    "release": release,
     "agents": agents,
     "status": status,
     "finish": finish,

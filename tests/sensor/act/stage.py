@@ -14,6 +14,7 @@ from pathlib import Path
 from rubicon.v1 import event_pb2
 from rubicon.v1.instance import Instance
 from sensor.act.cgroup import Cgroup
+from sensor.act.contain import Containment
 from sensor.act.enrol import Enroller, Facts
 from sensor.act.kill import Killer
 from sensor.act.processes import Key
@@ -22,7 +23,7 @@ from sensor.act.watch import Watch
 from sensor.collect.snapshot import snapshot
 from sensor.kernel.loader import Kernel
 from sensor.kernel.settings import KernelSettings
-from sensor.settings import EnrolSettings, KillSettings
+from sensor.settings import ContainSettings, EnrolSettings, KillSettings
 from tests.sensor.act.keeper import Kept, kept
 
 
@@ -62,11 +63,22 @@ class Stage:
             self.kernel, self.events.append, self.instance, self.registry, settings, partial(snapshot, self.kernel)
         )
         self.killer = Killer(self.enroller, KillSettings(patience_s=1.5), "here", "boot")
-        self.watch = Watch(self.enroller, self.killer, settings, lambda agent: self.condemned.append(agent.id))
+        self.containment = Containment(self.enroller, ContainSettings(), "here", "boot")
+        self.watch = Watch(
+            self.enroller, self.killer, self.containment, settings, lambda agent: self.condemned.append(agent.id)
+        )
+
+    def die(self) -> None:
+        """No sensor lives: what is pinned stays in force."""
+        self.kernel.close()
 
     def restart(self) -> None:
         """As after SIGKILL: nothing is closed properly, everything is read anew."""
-        self.kernel.close()
+        self.die()
+        self.revive()
+
+    def revive(self) -> None:
+        """The next sensor comes."""
         self.kernel = Kernel.open(self.instance, KernelSettings())
         self.wire()
         self.watch.adopt()

@@ -103,5 +103,5 @@ def test_whoever_leaves_is_followed(stage: Stage) -> None:
     agent, _ = stage.launch("sh", "-c", f"echo $$ > {Cgroup.at('/').folder}/cgroup.procs; exec sleep 60")
     until(lambda: stage.kernel.agents.get(agent.number).flags & AgentFlag.LEAVERS)
     stage.watch.sweep()
-    assert stage.watch.following
+    assert stage.kernel.leavers_followed
     assert os.getpid() not in stage.members(agent)

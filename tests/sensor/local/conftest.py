@@ -58,6 +58,7 @@ async def served(stage: Stage) -> AsyncIterator[Served]:
     local = LocalSettings(idle_s=0.5, write_s=0.5, connections=12, connections_per_uid=4, tamper_s=0.2)
     server = LocalServer(
         Context(
+            containment=stage.containment,
             instance=instance,
             settings=Settings(local=local),
             enroller=stage.enroller,

@@ -1,0 +1,267 @@
+"""Freeze, isolate and release: what is in force for which agent, until when, and that it stays so.
+
+What is in force stands in three places: the registry on disk (what was asked, until when), the kernel (flags, cgroup
+freezer; pinned, so that a dead sensor releases nothing) and a Contain event (for the plane). The registry learns first, so
+a sensor that is killed half-way finishes what it began when it is back. Time counts CLOCK_BOOTTIME.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+from google.protobuf.json_format import MessageToDict, ParseDict
+
+from rubicon.v1 import event_pb2, response_pb2
+from sensor.act.allow import parsed
+from sensor.act.freeze import Freezer
+from sensor.act.hunt import Hunt
+from sensor.act.isolate import Isolator, Outcome
+from sensor.act.kill import Order, requested, told
+from sensor.act.processes import Key, Task
+from sensor.act.protect import refuse_protected
+from sensor.act.registry import Living
+from sensor.errors import InvalidArgument, ProcessNotFound
+from sensor.kernel.abi import AgentFlag
+
+if TYPE_CHECKING:
+    from sensor.act.enrol import Enroller
+    from sensor.settings import ContainSettings
+
+TTL_MAX_NS = 366 * 86_400 * 10**9
+VERIFIED, FAILED = response_pb2.RESPONSE_STATE_VERIFIED, response_pb2.RESPONSE_STATE_FAILED
+log = structlog.get_logger(part="contain")
+
+
+@dataclass(frozen=True, slots=True)
+class Containing(Order):
+    """An order to freeze, isolate or release."""
+
+    ttl_ns: int = 0
+    """After which time it ends by itself; 0 for never."""
+    isolation: response_pb2.Isolation = field(default_factory=response_pb2.Isolation)
+
+
+class Containment:
+    """Every method blocks until it is verified or patience ends; any thread may call. Orders to one agent take turns."""
+
+    def __init__(self, enroller: Enroller, settings: ContainSettings, host: str, boot_id: str) -> None:
+        self._enroller = enroller
+        self._kernel = enroller.kernel
+        self._registry = enroller.registry
+        self._settings = settings
+        self._host, self._boot_id = host, boot_id
+        self._freezer = Freezer(enroller, settings.patience_s)
+        self._isolator = Isolator(enroller, settings.patience_s)
+        self._turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._reported: set[tuple[str, Key]] = set()
+
+    def freeze(self, agent: Living, order: Containing, target: Key | None = None) -> response_pb2.Response:
+        """Stop an agent, or one of its processes with all descendants.
+
+        Raises:
+            TargetProtected: the caller is in the target, and it is not forced.
+            ProcessNotFound: no living process of the agent.
+            InvalidArgument: the ttl.
+        """
+        started = time.monotonic_ns()
+        expires_ns = _expiry(order)
+        response = self._response(response_pb2.ACTION_FREEZE, agent, order, target)
+        hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), order.descendants, target)
+        refuse_protected(hunt, order.caller, force=order.force)
+        if target and not hunt.members(hunt.look()):
+            raise ProcessNotFound(
+                f"process {target[0]} (start {target[1]}) is not a living process of agent {agent.name}"
+            )
+        if order.dry_run:
+            return told(response, hunt, self._host, self._boot_id)
+        with self._turns[agent.id]:
+            self._registry.change(agent.id, frozen=agent.frozen or target is None, freeze_expires_ns=expires_ns)
+            steps: list[str] = []
+            running = self._freezer.freeze(agent, hunt, steps)
+            response.steps.extend(steps)
+            self._announce(agent, order)
+        self._left(response, running)
+        if running:
+            response.error = (
+                f"{len(running)} processes have not stopped yet; they are stopped when they leave the kernel"
+            )
+        return self._finished(response, started, expires_ns)
+
+    def isolate(self, agent: Living, order: Containing) -> response_pb2.Response:
+        """Take the network from a whole agent.
+
+        Raises:
+            TargetProtected: the caller is in the target, and it is not forced.
+            InvalidArgument: the ttl or the allow-list.
+        """
+        started = time.monotonic_ns()
+        expires_ns = _expiry(order)
+        parsed(order.isolation.allow)
+        response = self._response(response_pb2.ACTION_ISOLATE, agent, order, None)
+        response.isolation.CopyFrom(order.isolation)
+        hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), order.descendants, None)
+        refuse_protected(hunt, order.caller, force=order.force)
+        if order.dry_run:
+            return told(response, hunt, self._host, self._boot_id)
+        with self._turns[agent.id]:
+            with self._enroller.lock:  # a sweep that has not seen it yet would take the programs off the root again
+                self._registry.change(
+                    agent.id,
+                    isolated=True,
+                    isolation_expires_ns=expires_ns,
+                    isolation=MessageToDict(order.isolation, preserving_proto_field_name=True),
+                    strict_holders=order.isolation.strict,
+                )
+                self._isolator.enforce(agent, order.isolation)
+            outcome = self._isolator.cut(agent, order.isolation, started)
+            self._announce(agent, order)
+        response.steps.extend(outcome.steps)
+        response.destroyed = outcome.destroyed
+        self._judge(response, outcome)
+        return self._finished(response, started, expires_ns)
+
+    def release(self, agent: Living, order: Containing) -> response_pb2.Response:
+        """Undo freeze and isolation, and say what cannot be undone."""
+        started = time.monotonic_ns()
+        response = self._response(response_pb2.ACTION_RELEASE, agent, order, None)
+        if order.dry_run:
+            hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), (), None)
+            return told(response, hunt, self._host, self._boot_id)
+        with self._turns[agent.id]:
+            self._release(agent, response, freeze=True, isolation=True)
+            self._announce(agent, order)
+        return self._finished(response, started, 0)
+
+    def adopt(self) -> None:
+        """After a start: registry and kernel agree, and what was begun is finished. Nothing is released here."""
+        states = dict(self._kernel.agents.items())
+        for agent in self._registry:
+            state = states.get(agent.number)
+            in_force = bool(state and state.flags & AgentFlag.ISOLATED)
+            if in_force and not agent.isolated:  # the registry was lost: the kernel knows
+                self._registry.change(agent.id, isolated=True)
+            cgroup = self._enroller.cgroup(agent)
+            if cgroup and not agent.frozen and cgroup.frozen:
+                self._registry.change(agent.id, frozen=True)
+            if agent.isolated and not in_force:
+                self._isolator.enforce(agent, ParseDict(agent.isolation, response_pb2.Isolation()))
+            if agent.frozen:
+                self._freezer.again(agent)
+
+    def tend(self) -> None:
+        """One look: end what has expired; stop again and own again whatever a contained agent has come to since."""
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        contained = [agent for agent in self._registry if agent.frozen or agent.isolated or agent.stopped]
+        for agent in contained:
+            self._expire(agent, now)
+        for agent in contained:
+            if agent.frozen and self._turns[agent.id].acquire(blocking=False):
+                try:
+                    if agent.frozen and self._freezer.again(agent):
+                        log.warning("a process of a frozen agent ran; it was stopped again", agent=agent.id)
+                finally:
+                    self._turns[agent.id].release()
+        isolated = [agent for agent in contained if agent.isolated]
+        for agent, holder, what in self._isolator.again(isolated) if isolated else ():
+            if (agent.id, holder) not in self._reported:
+                self._reported.add((agent.id, holder))
+                log.warning(
+                    "an isolated agent holds a socket that no hook governs", agent=agent.id, pid=holder[0], family=what
+                )
+
+    def announce(self, agent: Living) -> None:
+        """Tell a plane that is new, or another than before."""
+        if agent.frozen or agent.isolated:
+            self._announce(agent, Order(reason="in force"))
+
+    def _expire(self, agent: Living, now: int) -> None:
+        freeze = 0 < agent.freeze_expires_ns <= now
+        isolation = 0 < agent.isolation_expires_ns <= now
+        if not freeze and not isolation:
+            return
+        with self._turns[agent.id]:
+            self._release(agent, response_pb2.Response(), freeze=freeze, isolation=isolation)
+            self._announce(agent, Order(reason="its time was over", requested_by="rubicon-sensor", response_id=""))
+        log.info("released: its time was over", agent=agent.id, freeze=freeze, isolation=isolation)
+
+    def _release(self, agent: Living, response: response_pb2.Response, *, freeze: bool, isolation: bool) -> None:
+        # the registry last: a sensor that is killed in between releases again, which does no harm
+        if isolation:
+            was = agent.isolated
+            self._isolator.release(agent)
+            self._registry.change(agent.id, isolated=False, isolation_expires_ns=0, isolation={}, strict_holders=False)
+            if was:
+                response.steps.append("network given back; destroyed connections stay destroyed")
+        if freeze:
+            was = agent.frozen or bool(agent.stopped)
+            woken = self._freezer.thaw(agent)
+            self._registry.change(agent.id, frozen=False, freeze_expires_ns=0)
+            if was:
+                response.steps.append(f"thawed, {woken} woken by signal")
+        if not response.steps:
+            response.steps.append("nothing was in force")
+
+    def _judge(self, response: response_pb2.Response, outcome: Outcome) -> None:
+        for (pid, start_time), why in list(outcome.holders.items())[:1000]:
+            survivor = response.survivors.add(why=why)
+            survivor.id.host, survivor.id.boot_id = self._host, self._boot_id
+            survivor.id.pid, survivor.id.start_time_ns = pid, start_time
+        if outcome.connected:
+            response.error = f"{outcome.connected} connections are still open; every packet of theirs is dropped"
+        elif outcome.holders:
+            response.error = f"{len(outcome.holders)} processes hold sockets that no hook governs: kill them (--strict)"
+
+    def _left(self, response: response_pb2.Response, running: list[Task]) -> None:
+        for task in running[:1000]:
+            survivor = response.survivors.add(comm=task.comm, why=f"not stopped yet (state {task.state})")
+            survivor.id.host, survivor.id.boot_id = self._host, self._boot_id
+            survivor.id.pid, survivor.id.start_time_ns = task.pid, task.start_time
+
+    def _finished(self, response: response_pb2.Response, started: int, expires_ns: int) -> response_pb2.Response:
+        response.state = FAILED if response.error else VERIFIED
+        response.finished_at.GetCurrentTime()
+        if expires_ns:
+            wall = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME) + expires_ns
+            response.expires_at.FromNanoseconds(wall)
+        response.elapsed_ns = time.monotonic_ns() - started
+        return response
+
+    def _response(
+        self, action: response_pb2.Action.ValueType, agent: Living, order: Order, target: Key | None
+    ) -> response_pb2.Response:
+        response = requested(action, agent, order)
+        if target:
+            of = response.target.process
+            of.host, of.boot_id, of.pid, of.start_time_ns = self._host, self._boot_id, *target
+        else:
+            response.target.agent = agent.id
+        return response
+
+    def _announce(self, agent: Living, order: Order) -> None:
+        contain = event_pb2.Contain(
+            frozen=agent.frozen,
+            isolated=agent.isolated,
+            freeze_expires_ns=agent.freeze_expires_ns,
+            isolation_expires_ns=agent.isolation_expires_ns,
+            response_id=order.response_id,
+            reason=order.reason,
+            requested_by=order.requested_by,
+        )
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._enroller.emit(event_pb2.Event(time_ns=now, agent_id=agent.id, contain=contain))
+
+
+def _expiry(order: Containing) -> int:
+    """When an order ends, boot-time nanoseconds; 0 for never.
+
+    Raises:
+        InvalidArgument: not above zero, or more than a year.
+    """
+    if not 0 <= order.ttl_ns <= TTL_MAX_NS:
+        raise InvalidArgument("ttl: use more than zero and at most 366 days, or leave it out for no end")
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) + order.ttl_ns if order.ttl_ns else 0

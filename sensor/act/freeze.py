@@ -1,0 +1,99 @@
+"""Freeze an agent, or one of its processes with all descendants, without its consent; and let it run again.
+
+The kernel's cgroup freezer stops whatever is in the agent's cgroup and is born there. Whoever is elsewhere, or shares a
+cgroup with strangers, gets SIGSTOP, round by round, until two looks in a row find nobody running: a stopped task forks no
+more, and a process that forked before it stopped is in the next list. Who was stopped by the agent itself before stays so
+at the release.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sensor.act.hunt import Hunt
+from sensor.act.processes import Task, key
+from sensor.act.registry import Living
+
+if TYPE_CHECKING:
+    from sensor.act.enrol import Enroller
+
+STOPPED = "Tt"
+"""Task states (as in /proc/PID/stat): stopped by a signal, by a tracer."""
+
+
+class Freezer:
+    """Freezes and thaws; every method blocks, at most for the patience."""
+
+    def __init__(self, enroller: Enroller, patience_s: float) -> None:
+        self._enroller = enroller
+        self._registry = enroller.registry
+        self._patience_s = patience_s
+
+    def freeze(self, agent: Living, hunt: Hunt, steps: list[str]) -> list[Task]:
+        """Stop the hunt's target; who still runs when patience ends (a process in D state stops when that ends)."""
+        deadline = time.monotonic() + self._patience_s
+        cgroup = hunt.cgroup if not hunt.target and not hunt.shares_cgroup() else None
+        if cgroup and cgroup.freeze():
+            steps.append("cgroup.freeze")
+        else:
+            cgroup = None
+        quiet, pause = 0, 0.0005
+        while True:
+            tasks = hunt.look()
+            inside = cgroup.ids() if cgroup else set()
+            members = [task for task in hunt.members(tasks) if task.cgroup_id not in inside]
+            running = [task for task in members if task.state not in STOPPED]
+            self._stop(agent, hunt, running)
+            settled = not running and (not cgroup or cgroup.frozen)
+            quiet = quiet + 1 if settled else 0
+            if quiet == 2:  # the list may have passed a place before somebody came to it
+                steps.append("no task runs")
+                return []
+            if time.monotonic() > deadline:
+                if running:
+                    return running
+                late = hunt.members(tasks)  # the freezer does not say who keeps it waiting; a task in D state does
+                return [task for task in late if task.state == "D"] or late
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.01)
+
+    def thaw(self, agent: Living) -> int:
+        """Let it run again; how many were woken by signal."""
+        cgroup = self._enroller.cgroup(agent)
+        if cgroup:
+            cgroup.thaw()
+        woken = 0
+        hunt = Hunt(self._enroller.kernel, agent, cgroup, (), None)
+        wanted = {(pid, start) for pid, start in agent.stopped}
+        for task in hunt.look() if wanted else ():
+            if key(task) in wanted and hunt.send(task, signal.SIGCONT):
+                woken += 1
+        self._registry.change(agent.id, stopped=[])
+        return woken
+
+    def again(self, agent: Living) -> bool:
+        """Stop whoever of a frozen agent runs all the same; True when there was somebody."""
+        hunt = Hunt(self._enroller.kernel, agent, self._enroller.cgroup(agent), (), None)
+        tasks = hunt.look()
+        cgroup = hunt.cgroup if hunt.cgroup and not hunt.shares_cgroup() else None
+        thawed = bool(cgroup and cgroup.processes() and not cgroup.frozen)
+        if cgroup and thawed:
+            cgroup.freeze()
+        inside = cgroup.ids() if cgroup else set()
+        running = [task for task in hunt.members(tasks) if task.cgroup_id not in inside and task.state not in STOPPED]
+        self._stop(agent, hunt, running)
+        return thawed or bool(running)
+
+    def _stop(self, agent: Living, hunt: Hunt, running: Sequence[Task]) -> None:
+        if not running:
+            return
+        known = {(pid, start) for pid, start in agent.stopped}
+        fresh = [list(key(task)) for task in running if key(task) not in known]
+        if fresh:
+            # before the signal: whoever is stopped is woken at the release, whatever becomes of this sensor
+            self._registry.change(agent.id, stopped=[*agent.stopped, *fresh])
+        for task in running:
+            hunt.send(task, signal.SIGSTOP)

@@ -1,0 +1,167 @@
+"""Take the network from an agent, and give it back.
+
+In this order: every socket that its processes hold has an owner; the per-packet programs are on the root too, for sockets
+that another cgroup's process made; the kernel's flag, from which on the hooks refuse and the packet programs drop; sockets
+again, for what came in between; then connections are destroyed, which the rest does not depend on. All of it is pinned: a
+dead sensor releases nothing.
+
+Sockets that no cgroup hook governs (packet, vsock, XDP, RDS …) are looked for in the kernel's file tables: their holders are
+reported, or killed where that is asked for.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket as sockets_module
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rubicon.v1 import response_pb2
+from sensor.act.allow import Network, parsed
+from sensor.act.destroy import INET, TCP, destroy
+from sensor.act.hunt import Hunt
+from sensor.act.processes import Key
+from sensor.act.registry import Living
+from sensor.kernel.abi import AgentFlag
+from sensor.kernel.sockets import SocketEntry
+
+if TYPE_CHECKING:
+    from sensor.act.enrol import Enroller
+
+GOVERNED = (*INET, int(sockets_module.AF_UNIX), int(sockets_module.AF_NETLINK))
+"""Families that a hook refuses or that reach nobody outside the host."""
+ESTABLISHED = 1
+"""enum in include/net/tcp_states.h."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an isolation came to."""
+
+    steps: list[str] = field(default_factory=list)
+    destroyed: int = 0
+    holders: dict[Key, str] = field(default_factory=dict)
+    """Processes with a socket that nothing here governs, and which."""
+    connected: int = 0
+    """TCP connections that are still established (and dropped, packet by packet)."""
+
+
+def flags(isolation: response_pb2.Isolation, allowed: Mapping[Network, frozenset[int]]) -> tuple[int, int]:
+    """Flags to set and to clear for an isolation that lets this through."""
+    on = AgentFlag.ISOLATED
+    on |= AgentFlag.LOOPBACK if isolation.allow_loopback else 0
+    on |= AgentFlag.ALLOWS if allowed else 0
+    on |= AgentFlag.NO_UNIX if isolation.unix else 0
+    return int(on), int((AgentFlag.LOOPBACK | AgentFlag.ALLOWS | AgentFlag.NO_UNIX) & ~on)
+
+
+class Isolator:
+    """Isolates and releases; `cut` blocks for up to half a second, for the destroying."""
+
+    def __init__(self, enroller: Enroller, patience_s: float) -> None:
+        self._enroller = enroller
+        self._kernel = enroller.kernel
+        self._patience_s = patience_s
+
+    def cut(self, agent: Living, isolation: response_pb2.Isolation, started: int) -> Outcome:
+        """Once it is enforced: destroy what is connected, find what no hook governs, verify.
+
+        Args:
+            started: when it was asked for, monotonic nanoseconds.
+        """
+        outcome = Outcome()
+        outcome.steps.append(f"refused and dropped in {(time.monotonic_ns() - started) / 1e6:.1f} ms")
+        restricted = not isolation.allow and not isolation.allow_loopback
+        if restricted:
+            outcome.destroyed, problems = destroy(self._sockets(agent))
+            outcome.steps.append(f"destroyed {outcome.destroyed} in {(time.monotonic_ns() - started) / 1e6:.0f} ms")
+            outcome.steps.extend(problems)
+        else:
+            outcome.steps.append("connections are dropped, not cut: some destinations are allowed")
+        self._ungoverned(agent, isolation, outcome)
+        if restricted:
+            outcome.connected = self._connected(agent)
+        return outcome
+
+    def enforce(self, agent: Living, isolation: response_pb2.Isolation) -> None:
+        """The part that denies.
+
+        Raises:
+            InvalidArgument: the allow-list.
+            OSError: the kernel refuses (the trie of allowed destinations is full).
+        """
+        allowed = parsed(isolation.allow)
+        on, off = flags(isolation, allowed)
+        self._kernel.allows.replace(agent.number, allowed)
+        self._kernel.tag_sockets(agent.number)
+        self._kernel.follow_leavers(True)
+        self._kernel.agents.set_flags(agent.number, on=on, off=off)
+        self._kernel.tag_sockets(agent.number)
+
+    def release(self, agent: Living) -> None:
+        """Give the network back; whether anybody else is isolated is read from the kernel."""
+        every = AgentFlag.ISOLATED | AgentFlag.LOOPBACK | AgentFlag.ALLOWS | AgentFlag.NO_UNIX
+        self._kernel.agents.set_flags(agent.number, off=int(every))
+        self._kernel.allows.replace(agent.number, {})
+        if not any(state.flags & AgentFlag.ISOLATED for _, state in self._kernel.agents.items()):
+            self._kernel.allows.nobody_is_isolated()
+
+    def again(self, agents: Iterable[Living]) -> list[tuple[Living, Key, str]]:
+        """While some are isolated: sockets that came to them get an owner; who holds one that nothing governs."""
+        agents = list(agents)
+        self._kernel.tag_sockets(0)
+        found = []
+        everything = self._kernel.sockets()
+        for agent in agents:
+            for entry in everything:
+                if entry.agent == agent.number and entry.family not in GOVERNED:
+                    holder, what = (entry.pid, entry.start_time), _family(entry.family)
+                    if agent.strict_holders:
+                        self._kill(agent, {holder})
+                    found.append((agent, holder, what))
+        return found
+
+    def _sockets(self, agent: Living) -> list[SocketEntry]:
+        return [entry for entry in self._kernel.sockets() if entry.agent == agent.number]
+
+    def _connected(self, agent: Living) -> int:
+        """Established TCP connections; one that is being destroyed takes a moment."""
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            left = {
+                entry.cookie
+                for entry in self._sockets(agent)
+                if entry.family in INET and entry.protocol == TCP and entry.state == ESTABLISHED
+            }
+            if not left or time.monotonic() > deadline:
+                return len(left)
+            time.sleep(0.002)
+
+    def _ungoverned(self, agent: Living, isolation: response_pb2.Isolation, outcome: Outcome) -> None:
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            holders = {
+                (entry.pid, entry.start_time): f"holds a socket of {_family(entry.family)}, which no hook governs"
+                for entry in self._sockets(agent)
+                if entry.family not in GOVERNED
+            }
+            if not holders or not isolation.strict or time.monotonic() > deadline:
+                outcome.holders = holders
+                return
+            killed = self._kill(agent, set(holders))
+            outcome.steps.append(f"killed {killed} holders of ungoverned sockets")
+            time.sleep(0.002)
+
+    def _kill(self, agent: Living, holders: set[Key]) -> int:
+        hunt = Hunt(self._kernel, agent, None, (), None)
+        tasks = [task for task in hunt.look() if (task.pid, task.start_time) in holders]
+        return sum(hunt.send(task, signal.SIGKILL) for task in tasks)
+
+
+def _family(number: int) -> str:
+    try:
+        return sockets_module.AddressFamily(number).name
+    except ValueError:
+        return f"family {number}"

@@ -1,0 +1,141 @@
+"""Freezing on the real kernel: nobody runs, whoever forks, leaves its cgroup or has none; and all runs again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from rubicon.v1 import response_pb2
+from sensor.act.cgroup import Cgroup
+from sensor.act.contain import Containing
+from sensor.act.enrol import Facts
+from sensor.act.kill import Order
+from sensor.errors import TargetProtected
+from tests.sensor.act.keeper import compiled, kept
+from tests.sensor.act.stage import Stage, until
+
+pytestmark = pytest.mark.root
+VERIFIED = response_pb2.RESPONSE_STATE_VERIFIED
+COUNTER = "while :; do echo >> {}; done"
+
+
+def still(path: Path) -> bool:
+    """A file that grows all the time grows no more: it is watched for a fifth of a second."""
+    before = path.stat().st_size
+    time.sleep(0.2)
+    return path.stat().st_size == before
+
+
+@pytest.mark.parametrize("stage", ["auto", "never"], indirect=True)
+def test_a_tree_stops_and_goes_on(stage: Stage, tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    if stage.move == "never":
+        child = stage.plain("sh", "-c", COUNTER.format(count))
+        agent = stage.enroller.enrol_process(child.pid, Facts())
+    else:
+        agent, child = stage.launch("sh", "-c", COUNTER.format(count))
+    until(count.exists)
+    response = stage.containment.freeze(agent, Containing())
+    assert response.state == VERIFIED, str(response)
+    assert ("cgroup.freeze" in response.steps) == (stage.move == "auto")
+    assert still(count)
+    assert stage.containment.freeze(agent, Containing()).state == VERIFIED  # again: nothing changes
+    assert still(count)
+    stage.containment.release(agent, Containing())
+    until(lambda: not still(count))
+
+
+def test_a_leaver_stops_too_and_who_had_stopped_himself_stays_so(stage: Stage, tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    agent, child = stage.launch("sh", "-c", COUNTER.format(count))
+    until(count.exists)
+    Cgroup.at("/").move(child.pid)
+    response = stage.containment.freeze(agent, Containing())
+    assert response.state == VERIFIED
+    assert still(count)
+    os.kill(child.pid, signal.SIGCONT)  # somebody wakes it
+
+    def stopped_again() -> bool:
+        stage.watch.sweep()
+        return still(count)
+
+    until(stopped_again)
+    stage.containment.release(agent, Containing())
+    until(lambda: not still(count))
+    os.kill(child.pid, signal.SIGSTOP)
+    stage.containment.freeze(agent, Containing())
+    stage.containment.release(agent, Containing())
+    assert still(count)
+
+
+@pytest.mark.parametrize("mode", ["leaf", "mixed"])
+def test_a_fork_bomb_freezes_and_a_frozen_one_dies(stage: Stage, mode: str) -> None:
+    with stage.bomb(compiled("bomb"), "64", "30", mode, most=1200) as (agent, bomb):
+        until(lambda: len(bomb.living()) > 40)
+        assert stage.containment.freeze(agent, Containing()).state == VERIFIED
+        assert bomb.living()
+        response = stage.killer.kill_agent(agent, Order())
+        assert response.state == VERIFIED, str(response)
+        assert bomb.living() == set()
+
+
+@pytest.mark.parametrize("stage", ["never"], indirect=True)
+def test_a_fork_bomb_without_a_cgroup_freezes(stage: Stage) -> None:
+    with kept(compiled("bomb"), "32", "30", "mixed") as bomb:
+        agent = stage.enroller.enrol_process(bomb.pid, Facts())
+        bomb.release()
+        bomb.line()
+        until(lambda: len(bomb.living()) > 20)
+        response = stage.containment.freeze(agent, Containing())
+        assert response.state == VERIFIED, str(response)
+        states = {task.state for task in stage.kernel.tasks() if task.agent == agent.number} - {"Z", "X"}
+        assert states <= {"T", "t"}
+        assert stage.killer.kill_agent(agent, Order()).state == VERIFIED
+        assert bomb.living() == set()
+
+
+def test_one_process_with_its_descendants(stage: Stage, tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    agent, child = stage.launch("sh", "-c", f"({COUNTER.format(one)}) & echo $!; {COUNTER.format(other)}")
+    assert child.stdout
+    pid = int(child.stdout.readline())
+    until(lambda: one.exists() and other.exists())
+    task = stage.kernel.task(pid)
+    assert task
+    assert stage.containment.freeze(agent, Containing(), (pid, task.start_time)).state == VERIFIED
+    assert still(one)
+    assert not still(other)
+    stage.containment.release(agent, Containing())
+    until(lambda: not still(one))
+
+
+def test_it_stays_frozen_without_a_sensor_and_ends_by_time(stage: Stage, tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    agent, _ = stage.launch("sh", "-c", COUNTER.format(count))
+    until(count.exists)
+    stage.containment.freeze(agent, Containing(ttl_ns=700_000_000))
+    stage.restart()
+    assert still(count)
+    again = stage.registry.find(agent.id)
+
+    def over() -> bool:
+        stage.watch.sweep()
+        return not again.frozen
+
+    until(over)
+    until(lambda: not still(count))
+
+
+def test_the_callers_own_tree_is_refused(stage: Stage) -> None:
+    agent, child = stage.launch("sleep", "60")
+    task = stage.kernel.task(child.pid)
+    assert task
+    order = Containing(caller=(child.pid, task.start_time))
+    with pytest.raises(TargetProtected):
+        stage.containment.freeze(agent, order)
+    with pytest.raises(TargetProtected):
+        stage.containment.isolate(agent, order)

@@ -1,0 +1,307 @@
+"""Isolation on the real kernel: refused, dropped and cut, for every way to a socket; and given back."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from rubicon.v1 import response_pb2
+from sensor.act.cgroup import Cgroup
+from sensor.act.contain import Containing
+from sensor.act.enrol import Facts
+from sensor.act.registry import Living
+from sensor.errors import InvalidArgument
+from tests.sensor.act.stage import Stage, gone, until
+
+pytestmark = pytest.mark.root
+VERIFIED = response_pb2.RESPONSE_STATE_VERIFIED
+
+CLIENT = """
+import socket, sys
+kinds = {"tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0), "mptcp": (socket.SOCK_STREAM, 262)}
+held = {}
+for line in sys.stdin:
+    verb, kind, family, address, port = line.split()
+    try:
+        if verb == "connect":
+            held[kind, family] = socket.socket(getattr(socket, family), *kinds[kind])
+            held[kind, family].settimeout(5)
+            held[kind, family].connect((address, int(port)))
+        elif verb == "send":
+            held[kind, family].send(b"x" * 100)
+        elif verb == "sendto":
+            held[kind, family] = socket.socket(getattr(socket, family), *kinds[kind])
+            held[kind, family].sendto(b"x", (address, int(port)))
+        elif verb == "recv":
+            held[kind, family].settimeout(0.3)
+            print(len(held[kind, family].recv(100)), flush=True)
+            continue
+        print(0, flush=True)
+    except TimeoutError:
+        print("timeout", flush=True)
+    except OSError as error:
+        print(error.errno, flush=True)
+"""
+
+
+class Client:
+    """An agent that does with sockets as it is told."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.agent, self.process = stage.launch("/usr/bin/python3", "-S", "-c", CLIENT)
+
+    def __call__(self, verb: str, kind: str, family: str = "AF_INET", address: str = "-", port: int = 0) -> str:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(f"{verb} {kind} {family} {address} {port}\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+
+@pytest.fixture
+def client(stage: Stage) -> Client:
+    return Client(stage)
+
+
+@pytest.fixture(params=["AF_INET", "AF_INET6"])
+def server(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
+    family = getattr(socket, request.param)
+    with socket.create_server(("127.0.0.1" if family == socket.AF_INET else "::1", 0), family=family) as made:
+        made.settimeout(5)
+        yield made
+
+
+_accepted: list[socket.socket] = []
+
+
+@pytest.fixture(autouse=True)
+def accepted() -> Iterator[None]:
+    yield
+    while _accepted:
+        _accepted.pop().close()
+
+
+def accept(server: socket.socket) -> socket.socket:
+    server.settimeout(5)
+    connection = server.accept()[0]
+    connection.settimeout(5)
+    _accepted.append(connection)
+    return connection
+
+
+def drain(connection: socket.socket) -> None:
+    while connection.recv(1000):
+        pass
+
+
+def isolate(stage: Stage, agent: Living, ttl_ns: int = 0, **isolation: object) -> response_pb2.Response:
+    order = Containing(ttl_ns=ttl_ns, isolation=response_pb2.Isolation(**isolation))  # type: ignore[arg-type]
+    return stage.containment.isolate(agent, order)
+
+
+def release(stage: Stage, agent: Living) -> response_pb2.Response:
+    return stage.containment.release(agent, Containing())
+
+
+def test_new_flows_are_refused_and_old_ones_cut(stage: Stage, client: Client, server: socket.socket) -> None:
+    where = (server.family.name, *server.getsockname()[:2])
+    assert client("connect", "tcp", *where) == "0"
+    connection = accept(server)
+    assert client("send", "tcp", where[0]) == "0"
+    assert connection.recv(1000)
+    response = isolate(stage, client.agent)
+    assert (response.state, response.destroyed) == (VERIFIED, 1), str(response)
+    with pytest.raises(ConnectionResetError):
+        connection.recv(1000)
+    assert client("send", "tcp", where[0]) in (str(errno.EPIPE), str(errno.ECONNABORTED))
+    for kind in ("tcp", "udp", "mptcp"):
+        assert client("connect", kind, *where) == str(errno.EPERM)
+    assert client("sendto", "udp", *where) == str(errno.EPERM)
+    response = release(stage, client.agent)
+    assert "destroyed connections stay destroyed" in response.steps[0]
+    assert client("connect", "tcp", *where) == "0"
+
+
+def test_an_open_udp_socket_is_cut(stage: Stage, client: Client) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(0.2)
+        assert client("connect", "udp", "AF_INET", *server.getsockname()) == "0"
+        assert client("send", "udp") == "0"
+        assert server.recvfrom(1000)
+        isolate(stage, client.agent)
+        client("send", "udp")
+        client("send", "udp")
+        with pytest.raises(TimeoutError):
+            server.recvfrom(1000)
+
+
+def test_what_is_allowed_goes_on(stage: Stage, client: Client) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as good, socket.create_server(("127.0.0.1", 0)) as bad:
+        port = good.getsockname()[1]
+        assert client("connect", "tcp", "AF_INET", "127.0.0.1", port) == "0"
+        connection = accept(good)
+        isolate(stage, client.agent, allow=[f"127.0.0.0/8:{port}"])
+        assert client("send", "tcp") == "0"
+        assert connection.recv(1000)
+        assert client("connect", "tcp", "AF_INET", *bad.getsockname()) == str(errno.EPERM)
+        assert client("connect", "tcp", "AF_INET6", "::ffff:127.0.0.1", port) == "0"  # the same host
+        assert client("connect", "tcp", "AF_INET", "127.0.0.1", port) == "0"
+        isolate(stage, client.agent)
+        assert client("connect", "tcp", "AF_INET", "127.0.0.1", port) == str(errno.EPERM)
+        isolate(stage, client.agent, allow_loopback=True)
+        assert client("connect", "tcp", "AF_INET", *bad.getsockname()) == "0"
+
+
+def test_an_inherited_socket_is_cut_too(stage: Stage) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(5)
+        mine = socket.create_connection(server.getsockname())
+        connection = accept(server)
+        script = f"import os,time\ninput()\nwhile True: os.write({mine.fileno()}, b'x'); time.sleep(0.01)"
+        child = subprocess.Popen(
+            ["/usr/bin/python3", "-S", "-c", script],
+            stdin=subprocess.PIPE,
+            text=True,
+            pass_fds=[mine.fileno()],
+        )
+        stage.children.append(child)
+        agent = stage.enroller.launch(child.pid, Facts())
+        assert child.stdin
+        child.stdin.write("\n")
+        child.stdin.flush()
+        mine.close()
+        assert connection.recv(10)
+        assert isolate(stage, agent).destroyed == 1
+        with pytest.raises(ConnectionResetError):
+            drain(connection)
+
+
+def test_a_leaver_stays_isolated(stage: Stage, client: Client) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        Cgroup.at("/").move(client.process.pid)
+        assert client("connect", "tcp", "AF_INET", *server.getsockname()) == "0"
+        connection = accept(server)
+        assert isolate(stage, client.agent).state == VERIFIED
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1)
+        assert client("connect", "tcp", "AF_INET", *server.getsockname()) == str(errno.EPERM)
+
+
+def test_a_listener_hears_nothing(stage: Stage) -> None:
+    agent, child = stage.launch(
+        "/usr/bin/python3", "-S", "-c",
+        "import socket,time\ns=socket.create_server(('127.0.0.1',0))\nprint(s.getsockname()[1],flush=True)\ntime.sleep(60)",
+    )  # fmt: skip
+    assert child.stdout
+    port = int(child.stdout.readline())
+    socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    isolate(stage, agent)
+    with pytest.raises((TimeoutError, ConnectionRefusedError)):
+        socket.create_connection(("127.0.0.1", port), timeout=0.5)
+
+
+def test_it_stays_while_no_sensor_lives_and_after_the_next_has_come(stage: Stage, client: Client) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        isolate(stage, client.agent)
+        stage.die()
+        assert client("connect", "tcp", "AF_INET", *server.getsockname()) == str(errno.EPERM)
+        stage.revive()
+        agent = stage.registry.find(client.agent.id)
+        assert agent.isolated
+        assert client("connect", "tcp", "AF_INET", *server.getsockname()) == str(errno.EPERM)
+        release(stage, agent)
+        assert client("connect", "tcp", "AF_INET", *server.getsockname()) == "0"
+
+
+def test_its_time_is_over_also_for_the_next_sensor(stage: Stage, client: Client) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        response = isolate(stage, client.agent, ttl_ns=300_000_000)
+        assert response.expires_at.ToNanoseconds()
+        assert client("connect", "tcp", "AF_INET", *server.getsockname()) == str(errno.EPERM)
+        stage.restart()
+        agent = stage.registry.find(client.agent.id)
+
+        def over() -> bool:
+            stage.watch.sweep()
+            return not agent.isolated
+
+        until(over)
+        assert client("connect", "tcp", "AF_INET", *server.getsockname()) == "0"
+        told = [event.contain for event in stage.events if event.HasField("contain")]
+        assert [each.isolated for each in told] == [True, False]
+        assert told[-1].reason == "its time was over"
+
+
+@pytest.mark.parametrize("family", ["AF_PACKET", "AF_VSOCK"])
+def test_sockets_that_no_hook_governs(stage: Stage, family: str) -> None:
+    script = (
+        f"import socket,time\ns=socket.socket(socket.{family}, socket.SOCK_STREAM if '{family}' == 'AF_VSOCK' else 3)"
+    )
+    agent, child = stage.launch("/usr/bin/python3", "-S", "-c", script + "\nprint(flush=True)\ntime.sleep(60)")
+    assert child.stdout
+    child.stdout.readline()
+    response = isolate(stage, agent)
+    assert [(each.id.pid, family in each.why) for each in response.survivors] == [(child.pid, True)]
+    assert response.state == response_pb2.RESPONSE_STATE_FAILED
+    response = isolate(stage, agent, strict=True)
+    assert (response.state, list(response.survivors)) == (VERIFIED, [])
+    until(lambda: gone(child.pid) or child.poll() is not None)
+
+
+def test_a_dry_run_touches_nothing(stage: Stage, client: Client) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        response = stage.containment.isolate(client.agent, Containing(dry_run=True))
+        assert [member.id.pid for member in response.members] == [client.process.pid]
+        assert client("connect", "tcp", "AF_INET", *server.getsockname()) == "0"
+        assert not client.agent.isolated
+
+
+@pytest.mark.parametrize(
+    "allow", [["10.0.0.1/8"], ["example.org:80"], ["10.0.0.0/8:0"], ["10.0.0.0/8:"], ["1.1.1.1"] * 10_001]
+)
+def test_a_bad_allow_list_is_refused_whole(stage: Stage, client: Client, allow: list[str]) -> None:
+    with pytest.raises(InvalidArgument, match="allowed destination"):
+        isolate(stage, client.agent, allow=allow)
+    assert not client.agent.isolated
+
+
+@pytest.mark.parametrize("ttl_ns", [-1, 367 * 86_400 * 10**9])
+def test_a_time_that_cannot_be_is_refused(stage: Stage, client: Client, ttl_ns: int) -> None:
+    with pytest.raises(InvalidArgument, match="ttl"):
+        isolate(stage, client.agent, ttl_ns=ttl_ns)
+
+
+def test_ten_thousand_networks(stage: Stage, client: Client) -> None:
+    allow = [f"10.{i // 256}.{i % 256}.0/24:443" for i in range(9_999)]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        isolate(stage, client.agent, allow=[*allow, f"127.0.0.1:{server.getsockname()[1]}"])
+        assert client("connect", "tcp", "AF_INET", *server.getsockname()) == "0"
+        assert client("connect", "tcp", "AF_INET", "10.255.0.1", 443) == str(errno.EPERM)
+
+
+def test_in_a_network_namespace_of_its_own(stage: Stage) -> None:
+    name = f"rubicon-t-{os.getpid()}-{secrets.token_hex(2)}"
+    script = (
+        "import socket,time\nl=socket.create_server(('127.0.0.1',0))\nc=socket.create_connection(l.getsockname())\n"
+        "a=l.accept()[0]\nprint(flush=True)\n"
+        "while True:\n try:\n  c.send(b'x'); time.sleep(0.01)\n except OSError as e:\n  print(e.errno,flush=True); break\n"
+        "time.sleep(60)"
+    )
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        agent, child = stage.launch("ip", "netns", "exec", name, "/usr/bin/python3", "-S", "-c", script)
+        assert child.stdout
+        child.stdout.readline()
+        response = isolate(stage, agent)
+        assert (response.state, response.destroyed) == (VERIFIED, 3)
+        assert child.stdout.readline().strip() in (str(errno.ECONNABORTED), str(errno.EPIPE))
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
