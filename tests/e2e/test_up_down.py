@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from rubicon.cli.daemons.logfile import LOG_BYTES
 from sensor.kernel import host as kernel_host
 from tests.e2e.host import Host, until
 
@@ -67,8 +69,45 @@ def test_daemons_whose_supervisor_was_killed_get_a_new_one(own_host: Host) -> No
     assert not own_host.daemon("supervisor")
 
 
+def test_as_a_service_it_tells_systemd_and_logs_to_the_journal(own_host: Host, tmp_path: Path) -> None:
+    assert own_host.rubicon("down").returncode == 0
+    for old in own_host.instance.log_dir.glob("*"):
+        old.unlink()
+    read, write = os.pipe()
+    stderr = os.fstat(write)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, open(read) as journal:
+        told.bind(str(tmp_path / "notify"))
+        told.settimeout(20)
+        environment = {
+            **own_host.environment,
+            "JOURNAL_STREAM": f"{stderr.st_dev}:{stderr.st_ino}",
+            "NOTIFY_SOCKET": str(tmp_path / "notify"),
+        }
+        with subprocess.Popen(own_host.command("up", "--foreground"), env=environment, stderr=write) as service:
+            os.close(write)
+            try:
+                assert told.recv(100) == b"READY=1"
+                assert own_host.rubicon("doctor").returncode == 0
+                logs = own_host.rubicon("logs")
+                assert (logs.returncode, "journalctl -u rubicon" in logs.stderr) == (5, True)
+            finally:
+                service.terminate()
+            assert told.recv(100) == b"STOPPING=1"
+            lines = [json.loads(line) for line in journal]
+        assert service.returncode == 0
+    assert "sensor ready" in {line["event"] for line in lines if line["daemon"] == "sensor"}
+    assert {line["daemon"] for line in lines} == {"plane", "sensor"}
+    assert not list(own_host.instance.log_dir.glob("*"))
+
+
 def test_logs_are_shown(host: Host) -> None:
+    assert host.rubicon("up").returncode == 0
     assert "sensor ready" in host.rubicon("logs", "sensor").stdout
+    with (host.instance.log_dir / "plane.log").open("ab") as log:
+        log.write(b"long\n" * (LOG_BYTES // 5 + 1))
+    until((host.instance.log_dir / "plane.log.1").exists)
+    assert host.rubicon("logs", "plane", "-n", "1").stdout.endswith("long\n"), "what came before is shown too"
+    assert host.rubicon("run", "-q", "--", "true").returncode == 0
     assert host.rubicon("logs", "-n", "1").stdout.count("\n") >= 2
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
 import click
 
+from rubicon.cli.daemons import logfile
 from rubicon.cli.render.output import Output
 from rubicon.cli.render.safe import safe
 from rubicon.client.errors import NotFound, PermissionDenied
@@ -26,9 +29,11 @@ POLL_S = 0.2
 def logs(daemon: str | None, follow: bool, lines: int) -> None:
     """Show the logs of plane and sensor, as 'rubicon up' and 'rubicon run' keep them (root).
 
-    Under systemd they are in the journal: journalctl -u rubicon.
+    They are files of 8 MB at most; the one before is kept and shown too. As a systemd service Rubicon logs to the
+    journal instead: journalctl -u rubicon.
     """
-    folder = Instance.current().log_dir
+    instance = Instance.current()
+    folder = instance.log_dir
     output = Output()
     try:
         names = [daemon] if daemon else [name for name in DAEMONS if (folder / f"{name}.log").exists()]
@@ -37,10 +42,12 @@ def logs(daemon: str | None, follow: bool, lines: int) -> None:
         raise PermissionDenied(f"you may not read {folder}", "use sudo") from None
     except FileNotFoundError:
         opened = []
+    if logfile.is_elsewhere(instance):
+        raise NotFound("the daemons that run here log to the journal", "read it with 'journalctl -u rubicon'")
     if not opened:
         raise NotFound(f"no logs in {folder}", "nothing has run here yet: start it with 'sudo rubicon up'")
     for name, file in opened:
-        for line in deque(file, maxlen=lines):
+        for line in deque(chain(_earlier(folder / f"{name}.log"), file), maxlen=lines):
             _line(output, name, line)
     while follow:
         time.sleep(POLL_S)
@@ -48,6 +55,11 @@ def logs(daemon: str | None, follow: bool, lines: int) -> None:
             opened[place] = (name, _current(folder / f"{name}.log", file))
             for line in _new(opened[place][1]):
                 _line(output, name, line)
+
+
+def _earlier(path: Path) -> Iterator[str]:
+    with contextlib.suppress(FileNotFoundError), logfile.earlier(path).open(errors="replace") as file:
+        yield from file
 
 
 def _new(file: TextIO) -> Iterator[str]:

@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from rubicon.cli.daemons import record
+from rubicon.cli.daemons import logfile, record, start
+from rubicon.cli.daemons.notify import notify, wanted
 from rubicon.client.errors import Refused
 from rubicon.v1.instance import Instance
 
 DAEMONS = ("rubicon-plane", "rubicon-sensor")
+LOGS = ("plane.log", "sensor.log", "supervisor.log")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 STEADY_S = 30.0
 """Seconds after which a daemon counts as well, and its next death as the first."""
@@ -29,21 +31,25 @@ class _Stop(Exception):
 
 
 class _Daemon:
-    def __init__(self, name: str, log_dir: Path) -> None:
+    def __init__(self, name: str, log: Path | None) -> None:
         self.name = name
-        self.log = log_dir / f"{name.removeprefix('rubicon-')}.log"
+        self.log = log
+        """Its stdout and stderr; those of this process when None."""
         self.process: subprocess.Popen[bytes] | None = None
         self.pause = FIRST_PAUSE_S
         self.started = 0.0
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
+        # whom systemd asked is this process, not its children
+        environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+        with self.log.open("ab") if self.log else contextlib.nullcontext() as log:
             self.process = subprocess.Popen(
                 [str(Path(sys.executable).parent / self.name)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd="/",
+                env=environment,
                 start_new_session=True,
             )
         self.started = time.monotonic()
@@ -97,8 +103,8 @@ def _only_supervisor(instance: Instance) -> Iterator[None]:
 
 
 def _supervise(instance: Instance) -> None:
-    instance.log_dir.mkdir(parents=True, exist_ok=True)
-    daemons = [_Daemon(name, instance.log_dir) for name in DAEMONS]
+    daemons = [_Daemon(name, log) for name, log in zip(DAEMONS, _logs(instance), strict=True)]
+    told = not wanted()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise _Stop
@@ -111,6 +117,11 @@ def _supervise(instance: Instance) -> None:
         _record(instance, daemons)
         while True:
             time.sleep(FIRST_PAUSE_S)
+            if not told and start.running(instance):
+                notify("READY=1")
+                told = True
+            for name in LOGS:
+                logfile.bound(instance.log_dir / name)
             for daemon in daemons:
                 if daemon.ended():
                     time.sleep(daemon.pause)
@@ -122,9 +133,17 @@ def _supervise(instance: Instance) -> None:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
+        notify("STOPPING=1")
         for daemon in reversed(daemons):
             daemon.stop()
         record.forget(instance)
+
+
+def _logs(instance: Instance) -> list[Path | None]:
+    if logfile.stderr_is_journal():
+        return [None] * len(DAEMONS)
+    instance.log_dir.mkdir(parents=True, exist_ok=True)
+    return [instance.log_dir / f"{name.removeprefix('rubicon-')}.log" for name in DAEMONS]
 
 
 def _record(instance: Instance, daemons: list[_Daemon]) -> None:
