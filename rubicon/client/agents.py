@@ -115,7 +115,7 @@ class Agent(AgentRecord):
         return self.client.alerts.list(self.id, min_severity=min_severity, since=since)
 
     def watch(self, *, min_severity: str = "", existing: bool = True) -> Iterator[Alert]:
-        """Its alerts as they happen, those that exist already first; again whenever one has changed."""
+        """Its alerts as they happen, those that exist already first; again whenever one has changed; ends with it."""
         return self.client.alerts.watch(self.id, min_severity=min_severity, existing=existing)
 
     def events(

@@ -83,7 +83,7 @@ class AsyncAgent(AgentRecord):
         return self.client.alerts.list(self.id, min_severity=min_severity, since=since)
 
     def watch(self, *, min_severity: str = "", existing: bool = True) -> AsyncIterator[Alert]:
-        """Its alerts as they happen, those that exist already first."""
+        """Its alerts as they happen, those that exist already first; ends with it."""
         return self.client.alerts.watch(self.id, min_severity=min_severity, existing=existing)
 
     def events(

@@ -164,8 +164,8 @@ def get_alert(alert_id: str, show_secrets: bool) -> Call[Alert]:
     return Call("AlertService", "GetAlert", request, lambda answer: Alert.of(answer.alert))
 
 
-def watch_alerts(agent: str, min_severity: str, existing: bool, show_secrets: bool) -> Call[Alert | None]:
-    """Alerts as they happen; the first answer is None and says that the watch stands."""
+def watch_alerts(agent: str, min_severity: str, existing: bool, show_secrets: bool) -> Call[Alert | bool]:
+    """Alerts as they happen; the first answer is True and says that the watch stands, False that its agent is over."""
     request = _message(
         alert_service_pb2.WatchAlertsRequest,
         agent=agent,
@@ -174,8 +174,8 @@ def watch_alerts(agent: str, min_severity: str, existing: bool, show_secrets: bo
         show_secrets=show_secrets,
     )
 
-    def read(answer: alert_service_pb2.WatchAlertsResponse) -> Alert | None:
-        return Alert.of(answer.alert) if answer.HasField("alert") else None
+    def read(answer: alert_service_pb2.WatchAlertsResponse) -> Alert | bool:
+        return Alert.of(answer.alert) if answer.HasField("alert") else not answer.HasField("ended")
 
     return Call("AlertService", "WatchAlerts", request, read, timeout=None)
 
@@ -189,8 +189,8 @@ def stream_events(
     cursor: str,
     follow: bool,
     show_secrets: bool,
-) -> Call[list[Event]]:
-    """Events in the order in which they were stored."""
+) -> Call[list[Event] | bool]:
+    """Events in the order in which they were stored; False when the agent that is followed is over."""
     request = _message(
         event_service_pb2.StreamEventsRequest,
         agent=agent,
@@ -202,7 +202,11 @@ def stream_events(
         follow=follow,
         show_secrets=show_secrets,
     )
-    return Call("EventService", "StreamEvents", request, lambda answer: [*map(Event.of, answer.events)], timeout=None)
+
+    def read(answer: event_service_pb2.StreamEventsResponse) -> list[Event] | bool:
+        return False if answer.HasField("ended") else [*map(Event.of, answer.events)]
+
+    return Call("EventService", "StreamEvents", request, read, timeout=None)
 
 
 def kill_agent(agent: str, reason: str, force: bool) -> Call[Response]:

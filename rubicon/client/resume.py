@@ -25,7 +25,7 @@ class Resumable(Protocol, Generic[T]):
     """A stream that can be asked again."""
 
     endless: bool
-    """Its end is a lost connection, not the end of what there is."""
+    """Its end is a lost connection, not the end of what there is; False from when its agent is over."""
 
     def call(self) -> requests.Call[Any]:
         """What to ask now."""
@@ -39,9 +39,8 @@ class Resumable(Protocol, Generic[T]):
 class AlertWatch:
     """Alerts as they happen, again whenever one has changed; after a reconnection those that were missed."""
 
-    endless = True
-
     def __init__(self, agent: str, min_severity: str, detector: str, existing: bool, show_secrets: bool) -> None:
+        self.endless = True
         self._agent = agent
         self._min_severity = min_severity
         self._detector = detector
@@ -51,15 +50,18 @@ class AlertWatch:
         self._began_ns = 0 if existing else time.time_ns()
         self._again = False
 
-    def call(self) -> requests.Call[Alert | None]:
+    def call(self) -> requests.Call[Alert | bool]:
         """After the first time, what exists is asked for as well."""
         existing = self._existing or self._again
         self._again = True
         return requests.watch_alerts(self._agent, self._min_severity, existing, self._show_secrets)
 
-    def take(self, answer: Alert | None) -> Sequence[Alert]:
+    def take(self, answer: Alert | bool) -> Sequence[Alert]:
         """The alert, unless it was given in this very state or is older than the watch."""
-        if answer is None or (self._detector and answer.detector != self._detector):
+        if isinstance(answer, bool):
+            self.endless = answer
+            return ()
+        if self._detector and answer.detector != self._detector:
             return ()
         known = self._seen.get(answer.id)
         if known == answer or (known is None and self._began_ns and answer.time_ns < self._began_ns - 1_000_000_000):
@@ -90,12 +92,15 @@ class EventStream:
         self._show_secrets = show_secrets
         self.endless = follow
 
-    def call(self) -> requests.Call[list[Event]]:
+    def call(self) -> requests.Call[list[Event] | bool]:
         """From the last event on."""
         return requests.stream_events(*self._arguments, self._cursor, self.endless, self._show_secrets)
 
-    def take(self, answer: list[Event]) -> Sequence[Event]:
+    def take(self, answer: list[Event] | bool) -> Sequence[Event]:
         """All of them."""
+        if isinstance(answer, bool):
+            self.endless = answer
+            return ()
         if answer:
             self._cursor = answer[-1].cursor
         return answer

@@ -41,6 +41,8 @@ def error_of(error: grpc.RpcError) -> RubiconError:
         return DeadlineExceeded("the control plane did not answer in time")
     if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE):
         return InvalidArgument(text)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:  # grpc's own size limit, on either side
+        return InvalidArgument(text, "ask for less at once")
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return InternalError(f"the plane is of another version: {text}", "restart it: 'sudo rubicon down' and 'up'")
     return InternalError(f"{code.name}: {text}")

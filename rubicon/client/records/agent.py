@@ -42,6 +42,8 @@ class AgentRecord:
     """What was launched, for people."""
     reason: str
     """Why it was killed, or empty."""
+    alert_id: str
+    """Alert for which it was killed, or empty."""
     cgroup_path: str
 
     @property
@@ -78,5 +80,6 @@ def facts(message: agent_pb2.Agent) -> dict[str, Any]:
         "lost": message.lost,
         "command": tuple(message.command),
         "reason": message.reason,
+        "alert_id": message.alert_id,
         "cgroup_path": message.cgroup_path,
     }

@@ -39,6 +39,7 @@ CASES: tuple[tuple[Callable[[Client], Any], type[errors.RubiconError], str], ...
     (lambda c: c.kill_process(2**40), errors.InvalidArgument, "pid"),
     (lambda c: list(c.events(pid=2**40)), errors.InvalidArgument, "pid"),
     (lambda c: c.agents.create("a", labels={"k": "\udcff"}), errors.InvalidArgument, "UTF-8"),
+    (lambda c: c.agents.create("a", labels={"k": "v" * (17 << 20)}), errors.InvalidArgument, "larger than max"),
     (lambda c: c.agents.get("\ud800"), errors.InvalidArgument, "UTF-8"),
 )
 

@@ -14,6 +14,7 @@ import pytest
 
 from rubicon.client import Client, errors
 from rubicon.client.resume import AlertWatch, EventStream, Patience
+from rubicon.v1 import agent_pb2, alert_service_pb2, event_service_pb2
 from tests.controlplane.builders import Kernel, key, tunnel
 from tests.rubicon.world import World
 
@@ -116,7 +117,8 @@ def test_a_changed_alert_comes_again_and_the_same_one_does_not(world: World, cli
     louder = dataclasses.replace(alert, severity="critical")
     assert stream.take(louder) == (louder,)
     assert stream.take(dataclasses.replace(alert, id="f" * 16, detector="other")) == ()
-    assert stream.take(None) == ()
+    assert stream.take(True) == ()
+    assert stream.endless
 
 
 def test_a_finite_stream_is_not_asked_again(world: World, client: Client) -> None:
@@ -160,3 +162,17 @@ def test_an_event_stream_goes_on_after_what_it_took() -> None:
     request: Any = stream.call().request
     assert (request.agent, list(request.kinds), request.cursor, request.follow) == ("a", ["exec"], "first", True)
     assert stream.take([]) == []
+    assert stream.endless
+
+
+def test_a_stream_of_one_agent_ends_with_it() -> None:
+    watch, events = AlertWatch("a", "", "", True, False), EventStream("a", (), 0, None, None, "", True, False)
+    over = agent_pb2.Agent(id="a")
+    standing, ended = alert_service_pb2.WatchAlertsResponse(), alert_service_pb2.WatchAlertsResponse(ended=over)
+    assert watch.take(watch.call().read(standing)) == ()
+    assert watch.endless
+    assert watch.take(watch.call().read(ended)) == ()
+    assert not watch.endless
+    last = event_service_pb2.StreamEventsResponse(ended=over)
+    assert events.take(events.call().read(last)) == ()
+    assert not events.endless
