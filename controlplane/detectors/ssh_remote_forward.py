@@ -23,20 +23,20 @@ ATT&CK: T1572 (protocol tunneling), T1090 (proxy).
 from __future__ import annotations
 
 import posixpath
-from collections import OrderedDict
 from collections.abc import Iterator
 
 from controlplane.detectors._ssh import argv, asked, control
 from controlplane.detectors._ssh.asked import Config, hints, words
 from controlplane.detectors._ssh.case import Case
-from controlplane.detectors._ssh.conversation import MANY, Conversation, Conversations, holder
-from controlplane.detectors._ssh.hidden import Hidden, client_above
-from controlplane.detectors._ssh.relay import Local, Relays
+from controlplane.detectors._ssh.conversation import Conversation, holder
+from controlplane.detectors._ssh.hidden import client_above
+from controlplane.detectors._ssh.memory import Memory
+from controlplane.detectors._ssh.relay import Local
 from controlplane.detectors._ssh.wire import reads_config
 from controlplane.model.detector import Detector
 from controlplane.model.finding import EvidenceItem, Finding
 from controlplane.model.flow import address_text
-from controlplane.model.keys import ProcessKey, RecordKey, process_key, record_key
+from controlplane.model.keys import ProcessKey, process_key, record_key
 from controlplane.model.view import AgentView
 from rubicon.v1 import alert_pb2, event_pb2, flow_pb2
 
@@ -57,23 +57,6 @@ DETECTOR = Detector(
         event_pb2.Exit,
     ),
 )
-_EACH = 512
-
-
-class Memory:
-    """What is remembered of one agent; every part is bounded."""
-
-    def __init__(self) -> None:
-        self.conversations = Conversations()
-        self.relays = Relays()
-        self.requests = control.Requests()
-        self.hidden = Hidden()
-        self.cases: OrderedDict[int, Case] = OrderedDict()
-        self.execs: OrderedDict[ProcessKey, tuple[int, RecordKey]] = OrderedDict()
-        """Kernel time and record of the execs whose arguments ask for a forward."""
-        self.configs: OrderedDict[ProcessKey, Config] = OrderedDict()
-        self.unix: OrderedDict[ProcessKey, event_pb2.Event] = OrderedDict()
-        """Last connect to a Unix socket of processes that ask for a forward and hold no SSH connection."""
 
 
 def detect(event: event_pb2.Event, agent: AgentView, memory: Memory) -> Iterator[Finding]:
@@ -86,7 +69,7 @@ def detect(event: event_pb2.Event, agent: AgentView, memory: Memory) -> Iterator
         conversation, pattern = conversations.packet(event)
         # what follows an accepted connection is a channel for it, whatever its size (dropbear compresses)
         if pattern and conversation is not None and not relays.serving(conversation.owner, event.time_ns):
-            case = _case(memory, conversation)
+            case = memory.case(conversation)
             case.sized = True
             case.add(EvidenceItem.of(event, "wire", pattern, what="sizes"))
             touched.append(case)
@@ -142,14 +125,14 @@ def _asks(memory: Memory, event: event_pb2.Event, process: ProcessKey, agent: Ag
     if kind == "exec":
         if not hints(words(event.exec.argv)):
             return
-        _keep(memory.execs, process, (event.time_ns, record_key(event)))
+        memory.keep(memory.execs, process, (event.time_ns, record_key(event)))
     elif kind == "ssh_config":
         told = event.ssh_config
-        _keep(memory.configs, process, Config(asked.config_item(event), told.may_match, told.control_path))
+        memory.keep(memory.configs, process, Config(asked.config_item(event), told.may_match, told.control_path))
     elif event.unix_connect.refused:
         return
     else:
-        _keep(memory.unix, process, event)
+        memory.keep(memory.unix, process, event)
         if process not in memory.execs and process not in memory.configs:
             return
     if kind != "unix_connect":
@@ -218,7 +201,7 @@ def _request(memory: Memory, process: ProcessKey, agent: AgentView) -> bool:
 
 def _look(memory: Memory, conversation: Conversation, agent: AgentView, event: event_pb2.Event | None) -> Case:
     """Holds everything that is known besides its packets against one conversation."""
-    case = _case(memory, conversation)
+    case = memory.case(conversation)
     if conversation.serves and not case.serves and event is not None:
         case.serves = True
         text = (
@@ -245,7 +228,7 @@ def _look(memory: Memory, conversation: Conversation, agent: AgentView, event: e
 
 def _answer(memory: Memory, conversation: Conversation, agent: AgentView) -> Case:
     """Holds the requests that go to this conversation's control socket against it."""
-    case = _case(memory, conversation)
+    case = memory.case(conversation)
     if not memory.requests:
         return case
     owner = agent.process(conversation.owner)
@@ -262,7 +245,7 @@ def _answer(memory: Memory, conversation: Conversation, agent: AgentView) -> Cas
 
 
 def _relay(memory: Memory, local: Local) -> Case:
-    case = _case(memory, local.conversation)
+    case = memory.case(local.conversation)
     # where an X server would listen, use alone says nothing: X11 forwarding looks the same
     if not local.display or case.severity:
         case.relay(local)
@@ -285,22 +268,3 @@ def _judge(case: Case, agent: AgentView) -> Iterator[Finding]:
         evidence=case.news(),
         key=f"{conversation.owner.pid}-{conversation.owner.start_time_ns}-{conversation.cookie}",
     )
-
-
-def _case(memory: Memory, conversation: Conversation) -> Case:
-    known = memory.cases.get(conversation.cookie)
-    if known is None:
-        known = memory.cases[conversation.cookie] = Case(conversation)
-        began, banner = conversation.began, conversation.banner
-        text = f"the connection speaks SSH: {banner}" if banner else "the proxy's connection does not show SSH"
-        known.add(EvidenceItem.of(began, "wire", text, what="banner" if banner else "hidden", banner=banner))
-        while len(memory.cases) > MANY:
-            memory.cases.popitem(last=False)
-    return known
-
-
-def _keep(into: OrderedDict, key: ProcessKey, value: object) -> None:  # type: ignore[type-arg]
-    into[key] = value
-    into.move_to_end(key)
-    while len(into) > _EACH:
-        into.popitem(last=False)

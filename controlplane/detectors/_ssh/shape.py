@@ -38,7 +38,18 @@ _MANY_INBOUND = 64
 class Shape:
     """Fed with every packet of one client's connection in order; says once that the pattern is complete."""
 
-    __slots__ = ("_earlier", "_first_ns", "_leading", "_one_write", "_sent", "decided", "least", "modes", "success_ns")
+    __slots__ = (
+        "_asked",
+        "_earlier",
+        "_first_ns",
+        "_leading",
+        "_one_write",
+        "_sent",
+        "decided",
+        "least",
+        "modes",
+        "success_ns",
+    )
 
     def __init__(self, *, one_write: bool = False) -> None:
         """`one_write`: the client is one that writes a session's opening and `no-more-sessions` together (OpenSSH)."""
@@ -51,6 +62,9 @@ class Shape:
         """m, or 0 while it is not known."""
         self.success_ns = 0
         self.modes: tuple[Mode, ...] = ()
+        """Those in which the smallest packet has m bytes; empty while it is not known."""
+        self._asked: tuple[Mode, ...] = ()
+        """Those of them in which the first packet may be a request."""
         self.decided = False
 
     @property
@@ -90,7 +104,7 @@ class Shape:
         if time_ns - self._first_ns > _TOGETHER_NS:
             self.decided = True
             return ""
-        if any(self._opens(mode, length) for mode in self.modes):
+        if any(self._opens(mode, length) for mode in self._asked):
             self.decided = True
             return (
                 f"after authentication {len(self._leading)} lone packet(s) of {self._leading[0]} bytes, the size of a "
@@ -118,7 +132,7 @@ class Shape:
                 f"after authentication the first packet has {length} bytes: the size of a remote-forward request, and of "
                 "nothing else that a client begins with"
             )
-        self.modes = modes
+        self._asked = modes
         self._leading.append(length)
         return ""
 
@@ -144,13 +158,13 @@ class Shape:
         if length == self.least:
             asked_at_once = self._first_ns - self.success_ns <= _AT_ONCE_NS
             self.decided = True
-            short = any(mode.fits(self._leading[0], *FORWARD) for mode in self.modes)
-            keepalive = any(mode.size(KEEPALIVE) in self._leading[1:] for mode in self.modes)
+            short = any(mode.fits(self._leading[0], *FORWARD) for mode in self._asked)
+            keepalive = any(mode.size(KEEPALIVE) in self._leading[1:] for mode in self._asked)
             if asked_at_once and short and not keepalive:
                 return (
                     f"after authentication {len(self._leading)} lone packet(s) of {self._leading[0]} bytes, the size of a "
                     f"remote-forward request, answered by {length} bytes, the smallest packet of this connection"
                 )
-        elif any(length <= mode.size(FORWARD[1]) for mode in self.modes):
+        elif any(length <= mode.size(FORWARD[1]) for mode in self._asked):
             self.decided = True
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from controlplane.detectors import ssh_outbound, ssh_remote_forward
+from controlplane.detectors._ssh.wire import MODES
 from controlplane.model import Alert, ProcessKey
 from controlplane.pipeline import Pipeline
 from rubicon.v1 import alert_pb2, event_pb2, flow_pb2, process_pb2
@@ -14,8 +15,11 @@ MS = 1_000_000
 OPENSSH = b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"
 LOGIN = [(True, 44), (False, 44), (True, 60), (False, 68), (True, 140), (False, 100), (True, 308), (False, 28)]
 PIPE, FILE = process_pb2.DESCRIPTOR_KIND_PIPE, process_pb2.DESCRIPTOR_KIND_FILE
+SOCKET = process_pb2.DESCRIPTOR_KIND_SOCKET
 HIGH, CRITICAL, MEDIUM = alert_pb2.SEVERITY_HIGH, alert_pb2.SEVERITY_CRITICAL, alert_pb2.SEVERITY_MEDIUM
 ROOT = key(100)
+CHACHA = MODES[0]
+"""The mode whose sizes LOGIN has."""
 
 
 class Story:
