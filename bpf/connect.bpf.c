@@ -26,7 +26,7 @@ static __always_inline int connect(struct bpf_sock_addr *ctx, bool v6)
 	struct tag *tag = tag_current();
 	struct flow_event *record;
 	struct owner *owner;
-	__u64 cookie, netns;
+	__u64 cookie, netns, now;
 	__u32 address[4] = {};
 	bool refused;
 
@@ -43,15 +43,16 @@ static __always_inline int connect(struct bpf_sock_addr *ctx, bool v6)
 	refused = verdict_connect(tag->agent, v6 ? AF_INET6 : AF_INET, address, bpf_ntohs(ctx->user_port));
 	cookie = bpf_get_socket_cookie(ctx);
 	netns = bpf_get_netns_cookie(ctx);
-	owner = OWNER_ENSURE(ctx->sk, tag);
+	now = bpf_ktime_get_boot_ns();
+	owner = OWNER_ENSURE_AT(ctx->sk, tag, now);
 	if (owner && owner->agent == tag->agent) {
 		owner_take(owner, tag);
-		owner_restart(owner, bpf_ktime_get_boot_ns());
+		owner_restart(owner, now);
 		owner->flags = EVENT_OUTBOUND;
 		owner->netns_cookie = netns;
 	}
-	record = EMIT_RESERVE(flow_event, EVENT_CONNECT, CLASS_FLOW, tag->agent, bpf_get_current_pid_tgid() >> 32,
-			      tag->start_time);
+	record = EMIT_RESERVE_AT(flow_event, EVENT_CONNECT, CLASS_FLOW, tag->agent, bpf_get_current_pid_tgid() >> 32,
+				 tag->start_time, now);
 	if (record) {
 		record->header.flags |= EVENT_OUTBOUND | (refused ? EVENT_REFUSED : 0);
 		flow_start(&record->flow, cookie, netns, v6 ? AF_INET6 : AF_INET, ctx->type, ctx->protocol);

@@ -13,6 +13,9 @@
 #define EMIT_TID ((__u32)bpf_get_current_pid_tgid())
 #endif
 
+/* How often a budget is refilled: seldom enough that rounding down to whole tokens takes little from it. */
+#define REFILL_NS 10000000ULL
+
 static __always_inline void loss_count(__u64 agent, __u32 event_class, __u32 reason)
 {
 	struct account key = { .agent = agent, .event_class = event_class, .reason = reason };
@@ -23,47 +26,47 @@ static __always_inline void loss_count(__u64 agent, __u32 event_class, __u32 rea
 			return;
 		count = LOOKUP(losses, &key);
 	}
+	if (!count) {
+		/* the hash is full: nobody's, but counted; the sensor made these entries first of all */
+		key.agent = 0;
+		count = LOOKUP(losses, &key);
+	}
 	if (count)
 		__sync_fetch_and_add(count, 1);
 }
 
-/* True when the agent may still emit a record of this class. Races only ever let a few records more through. */
-static __always_inline bool budget_take(struct hook_config *cfg, __u64 agent, __u32 event_class, __u64 now)
+/*
+ * True when the agent may still emit a record of this class; an agent that is forgotten already (its last sockets close) has no
+ * budget. Hooks on two CPUs may see the same tokens: then a few records more go through, never fewer.
+ */
+static __always_inline bool budget_take(struct hook_config *cfg, struct agent_state *state, __u32 event_class, __u64 now)
 {
-	struct account key = { .agent = agent, .event_class = event_class };
-	struct budget *budget, fresh;
-	__u64 rate, burst, earned;
+	__u64 rate, burst, earned, passed, tokens;
+	struct budget *budget;
 
 	if (event_class >= CLASS_COUNT)
 		return false;
 	rate = cfg->rate[event_class];
-	burst = cfg->burst[event_class];
-	if (!rate)
+	if (!rate || !state)
 		return true;
-	budget = LOOKUP(budgets, &key);
-	if (!budget) {
-		fresh.tokens = burst;
-		fresh.refilled_ns = now;
-		UPDATE(budgets, &key, &fresh, BPF_NOEXIST);
-		budget = LOOKUP(budgets, &key);
-		if (!budget)
-			return true;
-	}
-	if (now > budget->refilled_ns) {
+	burst = cfg->burst[event_class];
+	budget = &state->budgets[event_class];
+	tokens = budget->tokens;
+	passed = now - budget->refilled_ns;
+	if (!budget->refilled_ns) {
+		budget->refilled_ns = now;
+		tokens = burst;
+	} else if (passed >= REFILL_NS && now > budget->refilled_ns) {
 		/* at most one second at a time: no overflow, and burst caps it anyway */
-		__u64 passed = now - budget->refilled_ns;
-
-		if (passed > 1000000000ULL)
-			passed = 1000000000ULL;
-		earned = passed * rate / 1000000000ULL;
+		earned = (passed > 1000000000ULL ? 1000000000ULL : passed) * rate / 1000000000ULL;
 		if (earned) {
 			budget->refilled_ns = now;
-			budget->tokens = budget->tokens + earned > burst ? burst : budget->tokens + earned;
+			tokens = tokens + earned > burst ? burst : tokens + earned;
 		}
 	}
-	if (!budget->tokens)
+	if (!tokens)
 		return false;
-	budget->tokens--;
+	budget->tokens = tokens - 1;
 	return true;
 }
 
@@ -109,13 +112,13 @@ static __always_inline __u64 wakeup_flags(struct hook_config *cfg)
 	return fill - cfg->wakeup_bytes < WAKEUP_WINDOW ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
-/* Reserve a zeroed-header record of TYPE, or NULL with the loss counted. CLASS and KIND are constants. */
-#define EMIT_RESERVE(TYPE, KIND, CLASS, AGENT, PID, START)                                                     \
+/* Reserve a record of TYPE with its header filled, or NULL with the loss counted. CLASS and KIND are constants. */
+#define EMIT_RESERVE_AT(TYPE, KIND, CLASS, AGENT, PID, START, NOW)                                             \
 	({                                                                                                     \
 		struct hook_config *__cfg = config_get();                                                      \
 		struct TYPE *__record = 0;                                                                     \
-		__u64 __now = bpf_ktime_get_boot_ns();                                                         \
-		if (__cfg && !budget_take(__cfg, (AGENT), (CLASS), __now)) {                                   \
+		__u64 __now = (NOW);                                                                           \
+		if (__cfg && !budget_take(__cfg, agent_get(AGENT), (CLASS), __now)) {                          \
 			loss_count((AGENT), (CLASS), LOSS_BUDGET);                                             \
 		} else if (__cfg) {                                                                            \
 			__record = bpf_ringbuf_reserve(&ring, sizeof(struct TYPE), 0);                         \
@@ -126,6 +129,9 @@ static __always_inline __u64 wakeup_flags(struct hook_config *cfg)
 		}                                                                                              \
 		__record;                                                                                      \
 	})
+
+#define EMIT_RESERVE(TYPE, KIND, CLASS, AGENT, PID, START) \
+	EMIT_RESERVE_AT(TYPE, KIND, CLASS, AGENT, PID, START, bpf_ktime_get_boot_ns())
 
 #define EMIT_SUBMIT(RECORD)                                                    \
 	({                                                                     \

@@ -124,11 +124,18 @@ struct cgroup_tag {
 	__u64 agent;
 };
 
+/* A token bucket. */
+struct budget {
+	__u64 tokens;
+	__u64 refilled_ns; /* 0: never yet */
+};
+
 /* Value of the agent hash, keyed by agent: what the hooks must know of one agent. */
 struct agent_state {
 	__u64 cgroup_id;
 	__u32 flags;
 	__u32 tasks; /* tagged processes alive, kept by the hooks */
+	struct budget budgets[CLASS_COUNT];
 };
 
 /* Bits of owner.flags beyond enum event_flag's 16. */
@@ -137,7 +144,10 @@ enum owner_flag {
 	OWNER_OUT_SYNCED = 1 << 17, /* next_out is known */
 };
 
-/* Socket-local owner: set at creation and connect, inherited by accepted sockets, outlives its maker's tag. */
+/*
+ * Socket-local owner: set at creation and connect, inherited by accepted sockets, outlives its maker's tag. Not above 120 bytes:
+ * with what the kernel puts before it that is an allocation of 192.
+ */
 struct owner {
 	__u64 agent;
 	__u64 start_time;
@@ -150,8 +160,8 @@ struct owner {
 	__u32 pid;
 	__u32 packets_in;
 	__u32 packets_out;
-	__u32 payloads_in;
-	__u32 payloads_out;
+	__u16 payloads_in;
+	__u16 payloads_out;
 	__u32 flags;			/* enum event_flag: EVENT_SSH, EVENT_OUTBOUND; enum owner_flag */
 	__u32 next_in;			/* TCP sequence number after the last inbound payload byte */
 	__u32 next_out;			/* the same, outbound */
@@ -159,7 +169,6 @@ struct owner {
 	__u32 sent[LIMIT_DESTINATIONS]; /* hashes of the last destinations */
 	__u8 head_in[LIMIT_HEAD];
 	__u8 head_out[LIMIT_HEAD];
-	__u32 padding;
 };
 
 /* Key of the allow trie: `prefix` counts family and agent (96 bits) and then the bits of the network. */
@@ -215,17 +224,11 @@ enum control_operation {
 	CONTROL_AGENT_FLAGS = 4,
 };
 
-/* Key of the loss and budget hashes. */
+/* Key of the loss hash. */
 struct account {
 	__u64 agent;
 	__u32 event_class;
-	__u32 reason; /* 0 in the budget hash */
-};
-
-/* Value of the budget hash: a token bucket. */
-struct budget {
-	__u64 tokens;
-	__u64 refilled_ns;
+	__u32 reason;
 };
 
 /* Written by the sensor before attaching; read by every hook. One entry. */

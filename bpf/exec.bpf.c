@@ -120,7 +120,7 @@ static __always_inline void exec_emit(struct task_struct *task, struct linux_bin
 
 	if (!cfg)
 		return;
-	if (!budget_take(cfg, agent, CLASS_PROCESS, now)) {
+	if (!budget_take(cfg, agent_get(agent), CLASS_PROCESS, now)) {
 		loss_count(agent, CLASS_PROCESS, LOSS_BUDGET);
 		return;
 	}

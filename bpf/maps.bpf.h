@@ -42,7 +42,6 @@ struct {
 	__type(key, struct allow_key);
 	__type(value, struct allow);
 } allows SEC(".maps");
-MAP_HASH(budgets, struct account, struct budget, 16384);
 MAP_HASH(losses, struct account, __u64, 16384);
 MAP_ARRAY(hook_config, BPF_MAP_TYPE_ARRAY, struct hook_config, 1);
 MAP_ARRAY(sequences, BPF_MAP_TYPE_PERCPU_ARRAY, __u64, 1);

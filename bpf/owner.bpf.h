@@ -40,14 +40,16 @@ static __always_inline void owner_take(struct owner *owner, const struct tag *ta
  * The owner of SK, set to the current process where there was none; NULL when there is no memory.
  * SK is a hook's context or a socket that the verifier knows.
  */
-#define OWNER_ENSURE(SK, TAG)                                                                              \
+#define OWNER_ENSURE_AT(SK, TAG, NOW)                                                                      \
 	({                                                                                                 \
 		struct owner *__owner = bpf_sk_storage_get(&owners, (SK), 0, BPF_SK_STORAGE_GET_F_CREATE); \
 		if (__owner && !__owner->agent) {                                                          \
 			owner_take(__owner, (TAG));                                                        \
-			__owner->opened_ns = bpf_ktime_get_boot_ns();                                      \
+			__owner->opened_ns = (NOW);                                                        \
 		}                                                                                          \
 		__owner;                                                                                   \
 	})
+
+#define OWNER_ENSURE(SK, TAG) OWNER_ENSURE_AT(SK, TAG, bpf_ktime_get_boot_ns())
 
 #endif

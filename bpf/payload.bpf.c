@@ -136,7 +136,8 @@ static __always_inline bool payload_count(struct owner *owner, const struct pack
 static __always_inline void packet_see(struct __sk_buff *skb, struct owner *owner, __u32 type, bool outbound)
 {
 	struct packet packet = {};
-	__u32 index, *payloads;
+	__u16 *payloads;
+	__u32 index;
 	__u64 offset, now, last;
 	bool early, banner = false;
 
@@ -187,6 +188,9 @@ static __always_inline int payload(struct __sk_buff *skb, bool outbound, bool on
 	struct owner *owner;
 
 	if (!sk)
+		return PASS;
+	/* half of all packets, and all of a connect and close: nothing to record, and the cheapest question first */
+	if (packet_empty(skb) && !verdict_isolating())
 		return PASS;
 	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
 	if (!owner || !owner->agent)

@@ -25,7 +25,7 @@ int socket_create(struct bpf_sock *ctx)
 	struct tag *tag = tag_current();
 	struct flow_event *record;
 	struct owner *owner;
-	__u64 cookie, netns;
+	__u64 cookie, netns, now;
 	bool refused;
 
 	if (!tag)
@@ -33,11 +33,12 @@ int socket_create(struct bpf_sock *ctx)
 	refused = verdict_socket(tag->agent);
 	cookie = bpf_get_socket_cookie(ctx);
 	netns = bpf_get_netns_cookie(ctx);
-	owner = OWNER_ENSURE(ctx, tag);
+	now = bpf_ktime_get_boot_ns();
+	owner = OWNER_ENSURE_AT(ctx, tag, now);
 	if (owner)
 		owner->netns_cookie = netns;
-	record =
-		EMIT_RESERVE(flow_event, EVENT_SOCKET, CLASS_BULK, tag->agent, bpf_get_current_pid_tgid() >> 32, tag->start_time);
+	record = EMIT_RESERVE_AT(flow_event, EVENT_SOCKET, CLASS_BULK, tag->agent, bpf_get_current_pid_tgid() >> 32,
+				 tag->start_time, now);
 	if (record) {
 		if (refused)
 			record->header.flags |= EVENT_REFUSED;

@@ -44,18 +44,18 @@ static __always_inline int listen(struct sock *sk)
  */
 static __always_inline int establish(struct sock *sk, struct owner *owner, struct tcp_sock *tcp, bool outbound)
 {
-	__u64 cookie = bpf_get_socket_cookie(sk);
+	__u64 cookie = bpf_get_socket_cookie(sk), now = bpf_ktime_get_boot_ns();
 	struct flow_event *record;
 
 	if (!outbound)
-		owner_restart(owner, bpf_ktime_get_boot_ns());
+		owner_restart(owner, now);
 	/* payload in a Fast Open SYN was counted already: then that count stands */
 	if (!(owner->flags & OWNER_IN_SYNCED))
 		owner->next_in = tcp->rcv_nxt;
 	if (!(owner->flags & OWNER_OUT_SYNCED))
 		owner->next_out = tcp->snd_nxt;
 	owner->flags |= OWNER_IN_SYNCED | OWNER_OUT_SYNCED | (outbound ? EVENT_OUTBOUND : 0);
-	record = EMIT_RESERVE(flow_event, EVENT_ESTABLISH, CLASS_FLOW, owner->agent, owner->pid, owner->start_time);
+	record = EMIT_RESERVE_AT(flow_event, EVENT_ESTABLISH, CLASS_FLOW, owner->agent, owner->pid, owner->start_time, now);
 	if (!record)
 		return 0;
 	record->header.tid = 0;

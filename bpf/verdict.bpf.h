@@ -109,16 +109,23 @@ static __always_inline bool verdict_unix(__u64 agent)
 	return (state->flags & AGENT_ISOLATED) && (state->flags & AGENT_NO_UNIX);
 }
 
-/* True when a packet of the agent's socket must be dropped. */
-static __always_inline bool verdict_packet(struct __sk_buff *skb, __u64 agent, bool outbound)
+/* False while no agent was isolated yet: then no packet of anybody is dropped. */
+static __always_inline bool verdict_isolating(void)
 {
 	__u32 zero = 0;
 	__u64 *isolating_switch = LOOKUP(isolating, &zero);
+
+	return isolating_switch && *isolating_switch;
+}
+
+/* True when a packet of the agent's socket must be dropped. */
+static __always_inline bool verdict_packet(struct __sk_buff *skb, __u64 agent, bool outbound)
+{
 	struct packet packet = {};
 	struct agent_state *state;
 	struct peer peer = {};
 
-	if (!isolating_switch || !*isolating_switch)
+	if (!verdict_isolating())
 		return false;
 	state = agent_get(agent);
 	if (!state || !(state->flags & AGENT_ISOLATED))

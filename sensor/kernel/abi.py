@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final, NamedTuple
 
-DIGEST: Final = "6be1cf1a2d94e4b1"
+DIGEST: Final = "cf447f408b67f5ae"
 """Of every layout, name and number below."""
 
 HEADER: Final = Struct("<2HI5Q2I")
@@ -60,8 +60,9 @@ TAG: Final = Struct("<2QI4x")
 CGROUP: Final = Struct("<Q")
 """struct cgroup_tag: agent"""
 
-AGENT: Final = Struct("<Q2I")
-"""struct agent_state: cgroup_id, flags, tasks"""
+AGENT: Final = Struct("<Q2I10Q")
+"""struct agent_state: cgroup_id, flags, tasks, tokens0, refilled_ns0, tokens1, refilled_ns1, tokens2,
+refilled_ns2, tokens3, refilled_ns3, tokens4, refilled_ns4"""
 
 STRANGER: Final = Struct("<Q")
 """struct stranger: start_time"""
@@ -73,7 +74,7 @@ ALLOW: Final = Struct("<I14H")
 """struct allow: listed, ports0, ports1, ports2, ports3, ports4, ports5, ports6, ports7, ports8, ports9, ports10,
 ports11, ports12, ports13"""
 
-OWNER: Final = Struct("<8Q13I4s4s4x")
+OWNER: Final = Struct("<8Q3I2H8I4s4s")
 """struct owner: agent, start_time, opened_ns, bytes_in, bytes_out, last_in_ns, last_out_ns, netns_cookie, pid,
 packets_in, packets_out, payloads_in, payloads_out, flags, next_in, next_out, sends, sent0, sent1, sent2,
 sent3, head_in, head_out"""
@@ -137,6 +138,16 @@ class AgentValue(NamedTuple):
     cgroup_id: int
     flags: int
     tasks: int
+    tokens0: int
+    refilled_ns0: int
+    tokens1: int
+    refilled_ns1: int
+    tokens2: int
+    refilled_ns2: int
+    tokens3: int
+    refilled_ns3: int
+    tokens4: int
+    refilled_ns4: int
 
 
 class StrangerValue(NamedTuple):

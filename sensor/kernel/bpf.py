@@ -19,6 +19,7 @@ _machine = platform.machine()
 
 (_MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD, _OBJ_PIN, _OBJ_GET) = range(1, 8)
 _PROG_TEST_RUN, _OBJ_INFO, _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _ITER_CREATE, _MAP_LOOKUP_BATCH = 10, 15, 17, 28, 33, 24
+_MAP_LOOKUP_AND_DELETE, _ENOTSUPP = 21, 524
 _PERF_TYPE_TRACEPOINT, _PERF_FLAG_FD_CLOEXEC, _PERF_SET_BPF, _PERF_ENABLE = 2, 8, 0x40042408, 0x2400
 
 ANY, NOEXIST, EXIST = 0, 1, 2
@@ -83,6 +84,17 @@ class Map:
             return False
         return True
 
+    def pop(self, key: bytes) -> bytes | None:
+        """Remove a key in one step with reading it; None where there is none, or where hashes cannot do that (before 5.14)."""
+        keys, value = ctypes.create_string_buffer(key, self.key_size), ctypes.create_string_buffer(self.value_size)
+        try:
+            call(_MAP_LOOKUP_AND_DELETE, struct.pack("<IxxxxQQQ", self.fd, _address(keys), _address(value), 0))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EINVAL, _ENOTSUPP):
+                raise
+            return None
+        return value.raw
+
     def keys(self) -> list[bytes]:
         """All keys; one that comes or goes meanwhile may be in it or not. A hash starts anew when its cursor's key was
         deleted, so the list is bounded and without duplicates."""
@@ -121,11 +133,13 @@ class MapInfo:
 
 @dataclass(frozen=True, slots=True)
 class ProgramInfo:
-    """struct bpf_prog_info: the digest of its instructions, and the maps that it uses."""
+    """struct bpf_prog_info: the digest of its instructions, the maps that it uses, and how often it was not run because it was
+    running already (recursion_misses, 5.12; 0 before)."""
 
     id: int
     tag: bytes
     maps: frozenset[int]
+    missed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +151,7 @@ class LinkInfo:
     cgroup: int
 
 
-_LINK_TYPE_CGROUP = 3
+_LINK_TYPE_CGROUP, _PROGRAM_INFO = 3, 216
 
 
 def _info(fd: int, size: int, filled: bytes = b"") -> bytes:
@@ -154,12 +168,13 @@ def map_info(fd: int) -> MapInfo:
 def program_info(fd: int) -> ProgramInfo:
     """What the kernel says of a program."""
     ids = (ctypes.c_uint32 * 64)()
-    request = bytearray(64)
+    request = bytearray(_PROGRAM_INFO)
     struct.pack_into("<I", request, 52, len(ids))
     struct.pack_into("<Q", request, 56, ctypes.addressof(ids))
-    raw = _info(fd, 64, bytes(request))
+    raw = _info(fd, _PROGRAM_INFO, bytes(request))
     count = min(struct.unpack_from("<I", raw, 52)[0], len(ids))
-    return ProgramInfo(struct.unpack_from("<I", raw, 4)[0], raw[8:16], frozenset(ids[:count]))
+    missed = struct.unpack_from("<Q", raw, 208)[0]
+    return ProgramInfo(struct.unpack_from("<I", raw, 4)[0], raw[8:16], frozenset(ids[:count]), missed)
 
 
 def link_info(fd: int) -> LinkInfo:

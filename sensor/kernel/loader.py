@@ -46,7 +46,7 @@ class Kernel:
         self.agents = Agents(maps["agents"], control)
         self.cgroups = Cgroups(maps["cgroups"])
         self.allows = Allows(maps["allows"], maps["isolating"])
-        self.losses = Losses(maps["losses"])
+        self.losses = Losses(maps["losses"], maps["agents"])
         self.ring = Ring(os.dup(maps["ring"].fd), maps["ring"].max_entries)
         self.epoch = 0
         """When the maps were made: CLOCK_BOOTTIME nanoseconds."""
@@ -136,6 +136,27 @@ class Kernel:
         program = self._loaded.programs.get("list_sockets")
         return listed(program) if program else []
 
+    def missed(self) -> dict[str, int]:
+        """How often each attached program was not run, by name: the kernel skips one that is running on that CPU already, as
+        when a packet's interrupt comes in the middle of a hook. Such a record is in no other count. Programs that never
+        were are left out; the count begins with the link."""
+        found: dict[str, int] = {}
+        for name in self._pins.link_names():
+            fd = self._pins.link(name)
+            if fd is None:
+                continue
+            try:
+                running = bpf.program_by_id(bpf.link_info(fd).program)
+            finally:
+                os.close(fd)
+            try:
+                missed = bpf.program_info(running).missed
+            finally:
+                os.close(running)
+            if missed:
+                found[name] = missed
+        return found
+
     def close(self) -> None:
         """Let go; what is pinned stays in force."""
         self.ring.close()
@@ -176,6 +197,7 @@ class Kernel:
                 self._links.drop(program.pin)
 
     def _configure(self, settings: KernelSettings) -> None:
+        self.losses.reserve()
         config = Config(self._maps["hook_config"])
         before = config.read()
         self.epoch = before.epoch or time.clock_gettime_ns(time.CLOCK_BOOTTIME)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
 
 from sensor.kernel import abi, bpf
-from sensor.kernel.abi import AgentValue, ControlOperation, TagValue
+from sensor.kernel.abi import AgentValue, ControlOperation, EventClass, LossReason, TagValue
 
 _PID = struct.Struct("<I")
 _NUMBER = struct.Struct("<Q")
@@ -155,12 +155,33 @@ def _allow_value(ports: Collection[int]) -> bytes:
 class Losses:
     """Records that were dropped."""
 
-    def __init__(self, losses: bpf.Map) -> None:
+    def __init__(self, losses: bpf.Map, agents: bpf.Map) -> None:
+        """`agents` tells whose counts may go one day."""
         self._map = losses
+        self._agents = agents
+        self._before: dict[tuple[int, int, int], int] = {}
+
+    def reserve(self) -> None:
+        """Make nobody's entries, which take what finds no place of its own once the map is full."""
+        for event_class in EventClass:
+            for reason in LossReason:
+                self._map.update(abi.ACCOUNT.pack(0, event_class, reason), _NUMBER.pack(0), bpf.NOEXIST)
 
     def read(self) -> dict[tuple[int, int, int], int]:
-        """Cumulative counts since the maps were made, by (agent, event class, reason)."""
-        return {abi.ACCOUNT.unpack(key): _NUMBER.unpack(value)[0] for key, value in self._map.items()}
+        """Cumulative counts since the maps were made, by (agent, event class, reason); agent 0 when the map was full."""
+        found = {abi.ACCOUNT.unpack(key): _NUMBER.unpack(value)[0] for key, value in self._map.items()}
+        if len(found) > self._map.max_entries // 2:
+            self._tidy(found)
+        self._before = {account: count for account, count in found.items() if count}
+        return dict(self._before)
+
+    def _tidy(self, found: dict[tuple[int, int, int], int]) -> None:
+        """Make room: counts of agents that are gone, once a second reading found them as they were."""
+        for account, count in found.items():
+            agent = account[0]
+            if agent and self._before.get(account) == count and self._agents.lookup(_NUMBER.pack(agent)) is None:
+                last = self._map.pop(abi.ACCOUNT.pack(*account))
+                found[account] = _NUMBER.unpack(last)[0] if last else count
 
 
 class Config:

@@ -205,7 +205,6 @@ SHARED_MAPS = (
     "agents",
     "strangers",
     "allows",
-    "budgets",
     "losses",
     "hook_config",
     "sequences",
