@@ -109,12 +109,19 @@ class Settings:
             if name not in known:
                 raise StartFailed(f"{variable}: there is no such setting")
             given[concern][name] = _parsed(variable, text, known[name])
-        settings = cls(
-            **{name: concern(**given[name]) for name, concern in concerns.items()},
-        )
+        settings = cls(**{name: _made(name, concern, given[name]) for name, concern in concerns.items()})
         if settings.enrol.move not in ("auto", "always", "never"):
             raise StartFailed(f"RUBICON_SENSOR_ENROL_MOVE={settings.enrol.move!r}: use auto, always or never")
         return settings
+
+
+def _made(name: str, concern: type, given: Mapping[str, Any]) -> Any:
+    try:
+        return concern(**given)
+    except ValueError as error:
+        field_name, why = error.args
+        variable = f"RUBICON_SENSOR_{name}_{field_name}".upper()
+        raise StartFailed(f"{variable}={given[field_name]}: {why}") from None
 
 
 def _parsed(variable: str, text: str, kind: str) -> Any:

@@ -12,11 +12,12 @@ class KernelSettings:
     ring_bytes: int = 4 * 1024 * 1024
     """Bytes of the ring, a power of two. Its pages are mapped twice, so touched memory counts double: not above 4 MB."""
     wakeup_bytes: int = 256 * 1024
-    """Fill at which the reader is woken; below it the reader's own timer (20 ms) finds the records."""
+    """Fill at which the reader is woken; below it the reader's own timer (8 ms) finds the records."""
     tag_memory_bytes: int = 16 * 1024 * 1024
     """Most memory that the tag hash may take, at about 96 bytes an entry; it has pid_max entries where those fit."""
     tag_high_water: float = 0.875
-    """Share of the tag hash at which the agent that forks is condemned, while entries remain for the children in flight."""
+    """Share of the tag hash at which the agent that forks is condemned, while entries remain for the children in flight;
+    from 0.1 to 0.99."""
     process_rate: int = 20_000
     """Fork, exec, exit and join records a second and agent; a fork bomb makes 27 000."""
     flow_rate: int = 20_000
@@ -27,3 +28,13 @@ class KernelSettings:
     """Socket, send and packet records a second and agent: what may be dropped first."""
     burst_s: float = 1.0
     """Seconds' worth of records that may come at once."""
+
+    def __post_init__(self) -> None:
+        """Raises:
+        ValueError: (field, why): a value that would switch something off, or that no map can have.
+        """
+        if not 0.1 <= self.tag_high_water <= 0.99:
+            # at 1 no entry would be left for the children in flight, and a mark of 0 entries is none
+            raise ValueError("tag_high_water", "give a share from 0.1 to 0.99")
+        if self.ring_bytes < 4096 or self.ring_bytes & (self.ring_bytes - 1):
+            raise ValueError("ring_bytes", "give a power of two from 4096")

@@ -9,7 +9,9 @@ from dataclasses import fields
 import pytest
 
 from sensor import settings
+from sensor.collect.collector import POLL_SECONDS
 from sensor.errors import StartFailed
+from sensor.kernel.settings import KernelSettings
 
 
 def test_every_field_is_documented() -> None:
@@ -46,11 +48,19 @@ def test_the_environment_sets_them() -> None:
         ("RUBICON_SENSOR_KILL_PATIENCE", "1"),
         ("RUBICON_SENSOR_NOSUCH_THING", "1"),
         ("RUBICON_SENSOR_ENROL_MOVE", "sometimes"),
+        ("RUBICON_SENSOR_KERNEL_TAG_HIGH_WATER", "1.5"),
+        ("RUBICON_SENSOR_KERNEL_TAG_HIGH_WATER", "1"),
+        ("RUBICON_SENSOR_KERNEL_TAG_HIGH_WATER", "0.000001"),
+        ("RUBICON_SENSOR_KERNEL_RING_BYTES", "5000000"),
     ],
 )
 def test_a_value_that_cannot_be_is_an_error(variable: str, value: str) -> None:
     with pytest.raises(StartFailed, match=variable):
         settings.Settings.from_environment({variable: value})
+
+
+def test_the_documented_poll_is_the_collectors() -> None:
+    assert f"({POLL_SECONDS * 1000:g} ms)" in inspect.getsource(KernelSettings)
 
 
 def test_defaults_are_positive() -> None:
