@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from sensor.collect import ssh_config_helper
-from sensor.collect.ssh_config_read import arguments, match_criteria, split_line
+from sensor.collect.ssh_config_read import match_criteria
 from sensor.collect.ssh_config_root import FILE_BYTES
+from sensor.collect.ssh_config_words import arguments, split_line
 
 HELPER = Path(ssh_config_helper.__file__)
 UID = 61234 if os.geteuid() == 0 else os.getuid()
@@ -315,3 +316,6 @@ def test_lines() -> None:
     assert match_criteria(["all"]) == ([], False)
     given = arguments(["ssh", "-vNp443", "-F", "f", "u@h", "-o", "Port 1", "cmd", "-F", "g"])
     assert (given.host, given.file, given.lines) == ("h", "f", ["Port 443", "Port 1", "User u"])
+    after = arguments(["ssh", "-F", "f", "--", "h", "-F", "g"])
+    assert (after.host, after.file) == ("h", "f")
+    assert arguments(["ssh", "h", "--", "-F", "g"]).file == ""
