@@ -102,7 +102,7 @@ class _Sensor:
         self._kernel = Kernel.open(instance, settings.kernel)
         self._records = records = SensorRecords()
         self._plane = f"unix:{instance.plane_socket}"
-        self._spool = Spool(instance.spool_dir, records.stamp)
+        self._spool = Spool(instance.spool_dir, records.stamp, cap_bytes=settings.spool.cap_bytes)
         self._collector = Collector(self._kernel, self._spool, records)
         self._registry = Registry(instance.state_dir / "agents.json", settings.host.boot_id)
         self._enroller = Enroller(

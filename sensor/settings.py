@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,22 @@ class LocalSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SpoolSettings:
+    """What the plane has not acknowledged yet, on disk."""
+
+    cap_bytes: int = field(default=256 * 1024 * 1024, metadata={"below": 1 << 50})
+    """Bytes that it may take, 16 MB or more; beyond it the oldest batches go and are reported as lost. Several million
+    events fit."""
+
+    def __post_init__(self) -> None:
+        """Raises:
+        ValueError: (field, why).
+        """
+        if self.cap_bytes < 16 << 20:
+            raise ValueError("cap_bytes", "give 16777216 or more: a batch has up to 1 MB")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All of them."""
 
@@ -90,6 +106,7 @@ class Settings:
     kill: KillSettings = field(default_factory=KillSettings)
     contain: ContainSettings = field(default_factory=ContainSettings)
     local: LocalSettings = field(default_factory=LocalSettings)
+    spool: SpoolSettings = field(default_factory=SpoolSettings)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -105,7 +122,7 @@ class Settings:
             if not variable.startswith("RUBICON_SENSOR_"):
                 continue
             concern, _, name = variable.removeprefix("RUBICON_SENSOR_").lower().partition("_")
-            known = {each.name: str(each.type) for each in fields(concerns[concern])} if concern in concerns else {}
+            known = {each.name: each for each in fields(concerns[concern])} if concern in concerns else {}
             if name not in known:
                 raise StartFailed(f"{variable}: there is no such setting")
             given[concern][name] = _parsed(variable, text, known[name])
@@ -124,13 +141,14 @@ def _made(name: str, concern: type, given: Mapping[str, Any]) -> Any:
         raise StartFailed(f"{variable}={given[field_name]}: {why}") from None
 
 
-def _parsed(variable: str, text: str, kind: str) -> Any:
-    if kind == "str":
+def _parsed(variable: str, text: str, setting: Field[Any]) -> Any:
+    if setting.type == "str":
         return text
     try:
-        value = int(text) if kind == "int" else float(text)
+        value = int(text) if setting.type == "int" else float(text)
     except ValueError:
-        raise StartFailed(f"{variable}={text!r}: give a number ({kind})") from None
-    if not 0 < value < 1e9:
-        raise StartFailed(f"{variable}={text!r}: give a number above zero")
+        raise StartFailed(f"{variable}={text!r}: give a number ({setting.type})") from None
+    below = setting.metadata.get("below", 1e9)
+    if not 0 < value < below:
+        raise StartFailed(f"{variable}={text!r}: give a number above zero and below {below:g}")
     return value

@@ -29,6 +29,7 @@ from sensor.ship.recovery import NOTE, claim, earlier_boots, recover
 from sensor.ship.segment import Entry, Segment, encode, write_all
 
 CAP_BYTES = 256 << 20
+"""Unless RUBICON_SENSOR_SPOOL_CAP_BYTES says otherwise (sensor/settings.py has the same)."""
 SEGMENT_BYTES = 4 << 20
 _log = structlog.get_logger(part="spool")
 
@@ -158,7 +159,7 @@ class Spool:
                 records=dropped.records,
                 through_sequence=dropped.through,
                 cap_bytes=self._cap,
-                action="bring the plane back, or raise the spool's cap",
+                action="bring the plane back, or raise RUBICON_SENSOR_SPOOL_CAP_BYTES",
             )
         return sequence
 

@@ -12,6 +12,7 @@ from sensor import settings
 from sensor.collect.collector import POLL_SECONDS
 from sensor.errors import StartFailed
 from sensor.kernel.settings import KernelSettings
+from sensor.ship.spool import CAP_BYTES
 
 
 def test_every_field_is_documented() -> None:
@@ -52,11 +53,20 @@ def test_the_environment_sets_them() -> None:
         ("RUBICON_SENSOR_KERNEL_TAG_HIGH_WATER", "1"),
         ("RUBICON_SENSOR_KERNEL_TAG_HIGH_WATER", "0.000001"),
         ("RUBICON_SENSOR_KERNEL_RING_BYTES", "5000000"),
+        ("RUBICON_SENSOR_SPOOL_CAP_BYTES", "4096"),
+        ("RUBICON_SENSOR_SPOOL_CAP_BYTES", "inf"),
+        ("RUBICON_SENSOR_LOCAL_LINE_BYTES", "99999999999"),
     ],
 )
 def test_a_value_that_cannot_be_is_an_error(variable: str, value: str) -> None:
     with pytest.raises(StartFailed, match=variable):
         settings.Settings.from_environment({variable: value})
+
+
+def test_the_spool_may_be_larger() -> None:
+    read = settings.Settings.from_environment({"RUBICON_SENSOR_SPOOL_CAP_BYTES": str(20 << 30)})
+    assert read.spool.cap_bytes == 20 << 30
+    assert settings.SpoolSettings().cap_bytes == CAP_BYTES
 
 
 def test_the_documented_poll_is_the_collectors() -> None:
