@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rubicon.cli.daemons import record
-from rubicon.client.errors import PermissionDenied, RubiconError, RubiconUnreachable
+from rubicon.client.errors import CallerIsAgent, PermissionDenied, RubiconError, RubiconUnreachable
 from rubicon.client.local import LocalSocket
 from rubicon.v1.instance import Instance
 
@@ -32,6 +32,7 @@ def ensure(instance: Instance) -> bool:
 
     Raises:
         PermissionDenied: not root, and nothing runs.
+        CallerIsAgent: the caller is itself watched.
         RubiconUnreachable: they did not come up; the message names the log.
     """
     if running(instance):
@@ -100,7 +101,7 @@ def _wait(instance: Instance) -> None:
 def _status(instance: Instance) -> dict[str, Any]:
     try:
         return LocalSocket(instance).call("status", timeout=5)
-    except PermissionDenied:
+    except (CallerIsAgent, PermissionDenied):  # an agent's process must not start a second Rubicon below itself
         raise
     except RubiconError:
         return {}

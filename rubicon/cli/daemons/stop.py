@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rubicon.cli.daemons import record
-from rubicon.client.errors import InternalError, PermissionDenied, RubiconError
+from rubicon.client.errors import CallerIsAgent, InternalError, PermissionDenied, RubiconError
 from rubicon.client.local import LocalSocket
 from rubicon.v1.instance import Instance
 
@@ -18,9 +18,15 @@ END_S = 25.0
 
 
 def living(instance: Instance) -> list[dict[str, Any]]:
-    """Agents that live on this host, as the sensor lists them; none where no sensor answers."""
+    """Agents that live on this host, as the sensor lists them; none where no sensor answers.
+
+    Raises:
+        CallerIsAgent, PermissionDenied: as they say.
+    """
     try:
         return list(LocalSocket(instance).call("agents", timeout=5)["agents"])
+    except (CallerIsAgent, PermissionDenied):
+        raise
     except RubiconError:
         return []
 
