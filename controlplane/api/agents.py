@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,9 +17,8 @@ from controlplane.store import convert, schema
 from controlplane.store.entities import LIVING
 from controlplane.store.store import Store
 from controlplane.store.writer import Write
-from rubicon.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc, event_pb2, ids, sensor_service_pb2
+from rubicon.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc, event_pb2, ids, names, sensor_service_pb2
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ON_ALERT = ("monitor", "kill")
 _LABELS, _KEY, _VALUE = 64, 128, 1024
 
@@ -45,8 +43,10 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
         """Raises: InvalidArgument, AgentNameTaken, StoreUnavailable."""
         agent_id = ids.new_agent_id()
         name = request.name or f"agent-{agent_id[:6]}"
-        if not _NAME.fullmatch(name) or ids.AGENT_ID.fullmatch(name):
-            raise InvalidArgument(f"name {name!r}: use 1 to 128 of A-Z a-z 0-9 . _ -, and not 12 hex digits")
+        try:
+            names.checked(name)
+        except ValueError as error:
+            raise InvalidArgument(str(error)) from None
         on_alert = request.on_alert or "monitor"
         if on_alert not in _ON_ALERT:
             raise InvalidArgument(f"on_alert {on_alert!r}: use 'monitor' or 'kill'")

@@ -48,6 +48,13 @@ def test_what_cannot_run_is_told_as_env_does(host: Host, command: str, status: i
     until(lambda: not host.json("ps"))
 
 
+def test_a_name_that_a_command_would_take_for_a_pid_is_refused(host: Host) -> None:
+    for name in ("4242", "pid:4242", "x" * 64):
+        done = host.rubicon("run", "--name", name, "--", "true")
+        assert done.returncode == 125
+        assert name in done.stderr
+
+
 def test_usage_is_125(host: Host) -> None:
     assert host.rubicon("run").returncode == 125
     assert host.rubicon("run", "--timeout", "-3", "--", "true").returncode == 125

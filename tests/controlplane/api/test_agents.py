@@ -45,8 +45,10 @@ async def test_create(stage: Stage) -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        create("a b"),
-        create("x" * 129),
+        create("a/b"),
+        create("x" * 64),
+        create("4242"),
+        create("pid:4242"),
         create("0123456789ab"),
         create(on_alert="explode"),
         create(labels={"": "v"}),

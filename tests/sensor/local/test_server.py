@@ -72,6 +72,14 @@ async def test_a_launched_child_is_an_agent(served: Served) -> None:
     assert (await served.call("status"))["agents"] == 1
 
 
+@pytest.mark.parametrize("name", ["4242", "pid:4242", "a1b2c3d4e5f6", "x" * 64, "-x"])
+async def test_a_name_that_would_deceive_is_refused(served: Served, name: str) -> None:
+    child = served.stage.held("sleep", "60")
+    answer = await served.call("launch", pid=child.pid, name=name)
+    assert answer["reason"] == "INVALID_ARGUMENT"
+    assert name in answer["error"]
+
+
 async def test_only_a_child_of_the_caller_can_be_launched(served: Served) -> None:
     child = served.stage.held("sleep", "60")
     for request in (
