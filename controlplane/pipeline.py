@@ -7,7 +7,6 @@ to be made durable before it is acknowledged and before a wanted response is car
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -27,10 +26,10 @@ from controlplane.model import (
     ResponseWanted,
     Seen,
 )
-from controlplane.policy import Alerts, Policy
+from controlplane.policy import Alerts, Answers, Policy
 from controlplane.policy.alerts import AlertLimits
 from controlplane.tree import AgentTree, HostTree, Limits
-from rubicon.v1 import agent_pb2, coverage_pb2, event_pb2, response_pb2
+from rubicon.v1 import agent_pb2, coverage_pb2, event_pb2
 
 _log = logs.get("pipeline")
 _KINDS = {
@@ -40,7 +39,6 @@ _KINDS = {
 }
 Known: TypeAlias = Mapping[str, KnownAlert]
 _NONE: Known = {}
-_ACTIONS: dict[int, str] = {response_pb2.ACTION_KILL: "kill"}
 
 
 @dataclass(slots=True, eq=False)
@@ -49,11 +47,9 @@ class _Watch:
 
     tree: AgentTree
     alerts: Alerts
+    answers: Answers
     memories: dict[str, Any] = field(default_factory=dict)
     """Detector id → its memory of this agent."""
-    response: str = ""
-    """Id of the response that stops the agent; empty when none was wanted or it failed."""
-    attempts: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -180,7 +176,7 @@ class Pipeline:
             return None
         agent = watch.tree.agent
         agent.state = agent_pb2.AGENT_STATE_KILLED
-        agent.reason = reason
+        watch.answers.killed(reason)
         if agent.ended_wall_ns is None:
             agent.ended_wall_ns = wall_ns
         return agent
@@ -209,7 +205,28 @@ class Pipeline:
         """A kill of the agent did not succeed: the next alert that asks for one gets one."""
         watch = self._watch_of(agent_id)
         if watch is not None:
-            watch.response = ""
+            watch.answers.kill_failed()
+
+    def failed(self, wanted: ResponseWanted) -> None:
+        """What policy wanted did not succeed: the next alert that asks for it gets it."""
+        watch = self._watch_of(wanted.agent_id)
+        if watch is not None:
+            watch.answers.failed(wanted.id)
+
+    def waits(self, wanted: ResponseWanted, why: str) -> tuple[HostKey, Changes] | None:
+        """What policy wanted waits its turn; empty `why`: it is its turn now. Its alerts say so.
+
+        Returns:
+            What is to be stored; None when the agent has left memory.
+        """
+        watch = self._watch_of(wanted.agent_id)
+        if watch is None:
+            return None
+        boot = self._where[wanted.agent_id]
+        watch.answers.waits(wanted.id, why)
+        changes = Changes()
+        self._say(watch, wanted.id, watch.answers.said(wanted.id), changes)
+        return HostKey(boot.host, boot.boot_id, self._hosts[boot].offset_ns), changes
 
     def facts(self) -> list[coverage_pb2.CoverageFact]:
         """What detectors could not look at because they crashed, to be listed with a host's coverage."""
@@ -238,7 +255,8 @@ class Pipeline:
         if tree is None:
             return None
         boot = host.tree.shared.boot
-        watch = host.watches[tree.id] = _Watch(tree, Alerts(tree.agent, boot, self._alert_limits))
+        watch = _Watch(tree, Alerts(tree.agent, boot, self._alert_limits), Answers(tree.agent))
+        host.watches[tree.id] = watch
         self._where[tree.id] = boot
         return watch
 
@@ -273,9 +291,11 @@ class Pipeline:
             for module in dispatch.get(kind or "", ()):
                 self._detect(module, event, watch, offset_ns, changes, known)
             if kind == "finish":
-                host.tree.ended(watch.tree.id)
+                self._finished(host, watch, changes)
             elif kind == "enrol":
                 self._enrolled(watch, changes, known)
+            elif kind == "contain":
+                watch.answers.contained(event.contain.frozen, event.contain.isolated)
         self._leave(host, host.tree.sweep())
 
     def _enrolled(self, watch: _Watch, changes: Changes, known: Known | None) -> None:
@@ -315,25 +335,21 @@ class Pipeline:
 
     def _answer(self, watch: _Watch, alert: Alert, changes: Changes, known: Known | None) -> None:
         """Ask policy what to do about an alert, and note it."""
+        wanted = watch.answers.take(self._policy, alert, known.get(alert.id) if known else None)
+        if wanted is not None:
+            changes.responses.append(wanted)
+
+    def _finished(self, host: _Host, watch: _Watch, changes: Changes) -> None:
+        """The agent is over, killed or not."""
         agent = watch.tree.agent
-        verdict = self._policy.decide(agent, alert)
-        if verdict is None:
-            return
-        action = _ACTIONS[verdict.action]
-        if not verdict.enforce:
-            alert.response = f"none (would {action})"
-            return
-        if agent.ended:
-            return
-        if known is not None and (stored := known.get(alert.id)) is not None:
-            if stored.response_id:
-                alert.response, alert.response_id = action, stored.response_id
-                watch.response = "" if stored.failed else stored.response_id
-                watch.attempts += 1
-            return
-        if not watch.response:
-            watch.attempts += 1
-            parts = f"{action}\0{alert.id}\0{watch.attempts}"
-            watch.response = hashlib.blake2b(parts.encode(), digest_size=8).hexdigest()
-            changes.responses.append(ResponseWanted(watch.response, verdict.action, agent.id, alert.id, verdict.reason))
-        alert.response, alert.response_id = action, watch.response
+        host.tree.ended(agent.id)
+        if agent.state == agent_pb2.AGENT_STATE_KILLED:
+            watch.answers.killed()
+        for response_id in watch.answers.ended():
+            self._say(watch, response_id, "none (the agent ended while it waited its turn)", changes)
+
+    def _say(self, watch: _Watch, response_id: str, text: str, changes: Changes) -> None:
+        for alert in watch.alerts:
+            if alert.response_id == response_id:
+                alert.response = text
+                changes.alert_of[alert.id] = alert

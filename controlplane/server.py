@@ -11,13 +11,14 @@ import grp
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from controlplane import logs
+from controlplane import detectors, logs
 from controlplane.api.agents import AgentServicer
 from controlplane.api.alerts import AlertServicer
 from controlplane.api.coverage import CoverageServicer
@@ -26,19 +27,22 @@ from controlplane.api.guard import Guard
 from controlplane.api.hub import Hub
 from controlplane.api.responses import ResponseServicer
 from controlplane.audit.audit import Audit
-from controlplane.errors import PlaneError, SensorUnreachable
+from controlplane.errors import PlaneError, SettingsInvalid
 from controlplane.ingest.connect import VERSION, SensorServicer
 from controlplane.ingest.intake import Intake
 from controlplane.ingest.restore import restore
 from controlplane.ingest.sensors import Sensors
 from controlplane.model import Boot, ResponseWanted
 from controlplane.pipeline import Pipeline
+from controlplane.policy import Carrier, Gate, Policy, Rule, file
+from controlplane.policy.gate import MINUTE
 from controlplane.respond import Responder
 from controlplane.settings import Settings
 from controlplane.store.store import Store
 from rubicon.v1 import (
     agent_service_pb2_grpc,
     alert_service_pb2_grpc,
+    coverage_pb2,
     coverage_service_pb2_grpc,
     event_service_pb2_grpc,
     response_pb2,
@@ -49,7 +53,6 @@ from rubicon.v1 import (
 from rubicon.v1.instance import Instance
 
 _log = logs.get("server")
-_ATTEMPTS = 3
 GROUP = "rubicon"
 """Members may use the sockets."""
 
@@ -57,15 +60,27 @@ GROUP = "rubicon"
 class Plane:
     """One plane. `start` returns when it serves; `stop` when everything taken is durable."""
 
-    def __init__(self, socket: Path, folder: Path, key: bytes, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        folder: Path,
+        key: bytes,
+        settings: Settings | None = None,
+        rules: Sequence[Rule] = (),
+        minute: float = MINUTE,
+    ) -> None:
         """
         Args:
             socket: where to listen; its folder must exist.
             folder: the store's.
             key: with which tokens are verified.
+            rules: of the settings file.
+            minute: seconds of what a rule calls a minute.
         """
         self.socket = socket
         self.settings = settings or Settings()
+        self.rules = tuple(rules)
+        self._minute = minute
         self._folder = folder
         self._key = key
 
@@ -78,12 +93,14 @@ class Plane:
         """
         settings = self.settings
         self.store = Store(self._folder, settings.store)
-        self.pipeline = Pipeline()
+        self.pipeline = Pipeline(policy=Policy(self.rules))
         self.sensors = Sensors(self.pipeline.cover)
         self.audit = Audit(self.store)
         self.hub = Hub(settings.watch)
         self.responder = Responder(self.sensors, self.pipeline, self.store, settings.wire.command_timeout)
-        self.intake = Intake(self.store, self.pipeline.apply, self._obey, self.responder.ended)
+        carrier = Carrier(self.responder.obey, self.sensors.wait_for, self.pipeline, self.audit)
+        self.gate = Gate(carrier, self._waits, carrier.alive, self._minute)
+        self.intake = Intake(self.store, self.pipeline.apply, self.gate, self.responder.ended)
         self.store.writer.listeners.append(self.hub.published)
         self.sensors.hold()
         await self._listen()
@@ -93,6 +110,9 @@ class Plane:
 
     async def _restore(self) -> None:
         """Give the pipeline its memory back, then let sensors in. Calls are answered meanwhile, from the store."""
+        begin = time.time_ns()
+        lately = await asyncio.to_thread(self.store.entities.stopped_since, begin - int(self._minute * 1e9))
+        self.gate.remember((rule, agent, (begin - at_ns) / 1e9) for rule, agent, at_ns in lately)
         for stream, changes in await restore(self.store, self.pipeline):
             self.intake.store(self.store.number(stream.boot), stream, changes)
         # What lives now lives long: keep the collector away from it, and from running every 700 allocations.
@@ -113,26 +133,14 @@ class Plane:
             await self.sensors.wait_for(host)
             await self.responder.resume(responses)
 
-    async def _obey(self, wanted: ResponseWanted) -> None:
-        """Policy's part of a kill; a plane that has just restarted gives the sensor time to come back."""
-        target = f"agent {wanted.agent_id} for alert {wanted.alert_id}: {wanted.reason}"
-        agent = self.pipeline.agent(wanted.agent_id)
-        host = agent.boot.host if agent is not None and agent.boot is not None else ""
-        await self.sensors.wait_for(host)
-        for attempt in range(_ATTEMPTS):
-            try:
-                await self.responder.obey(wanted)
-            except SensorUnreachable as error:
-                # The sensor died at the wrong moment; its supervisor brings it back.
-                if attempt + 1 < _ATTEMPTS and await self.sensors.wait_for(host):
-                    continue
-                await self.audit.record("policy", "Kill", target, error.reason)
-                raise
-            except PlaneError as error:
-                await self.audit.record("policy", "Kill", target, error.reason)
-                raise
-            await self.audit.record("policy", "Kill", target, "ok")
-            return
+    def _waits(self, wanted: ResponseWanted, why: str) -> None:
+        said = self.pipeline.waits(wanted, why)
+        if said is not None:
+            stream, changes = said
+            self.intake.store(self.store.number(stream.boot), stream, changes)
+
+    def _facts(self) -> list[coverage_pb2.CoverageFact]:
+        return [*self.pipeline.facts(), *self.gate.facts()]
 
     async def _listen(self) -> None:
         wire = self.settings.wire
@@ -154,7 +162,7 @@ class Plane:
             self.store, self.intake, self.sensors, self.pipeline.connected, self.settings.store.give_up
         )
         agents = AgentServicer(self.store, self.sensors, self.hub, timeout)
-        coverage = CoverageServicer(self.store, self.sensors, self.pipeline.facts, timeout)
+        coverage = CoverageServicer(self.store, self.sensors, self._facts, timeout)
         sensor_service_pb2_grpc.add_SensorServiceServicer_to_server(connect, self._server)
         agent_service_pb2_grpc.add_AgentServiceServicer_to_server(agents, self._server)
         alert_service_pb2_grpc.add_AlertServiceServicer_to_server(AlertServicer(self.store, self.hub), self._server)
@@ -180,6 +188,7 @@ class Plane:
         """End streams and calls, write what waits, close the store."""
         await self._health.enter_graceful_shutdown()
         self.hub.close()
+        await self.gate.stop()
         await self.responder.stop()
         self.sensors.close_all()
         for task in (self._resuming, self.restored):
@@ -231,7 +240,7 @@ async def serve(plane: Plane) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await plane.start()
-    _log.info("plane ready", socket=str(plane.socket), version=VERSION, pid=os.getpid())
+    _log.info("plane ready", socket=str(plane.socket), version=VERSION, pid=os.getpid(), rules=len(plane.rules))
     asked = asyncio.create_task(stop.wait())
     await asyncio.wait({asked, plane.restored}, return_when=asyncio.FIRST_COMPLETED)
     if plane.restored.done() and not plane.restored.exception():
@@ -249,20 +258,28 @@ def main(arguments: list[str] | None = None) -> int:
     """The console script rubicon-plane. Exit status: 0 stopped when asked, 1 could not start, 2 usage."""
     parser = argparse.ArgumentParser(prog="rubicon-plane", description="Rubicon's control plane on this host.")
     parser.add_argument("--version", action="version", version=VERSION)
-    parser.parse_args(arguments)
+    parser.add_argument("--check", action="store_true", help="only say whether the settings can be: exit status 0 or 2")
+    check = parser.parse_args(arguments).check
     logs.configure()
     try:
         instance = Instance.current()
         settings = Settings.from_environment()
+        known = [module.DETECTOR.id for module in detectors.load()]
+        rules = file.find(settings.settings.file, instance.settings_file, known)
     except ValueError as error:
         print(f"rubicon-plane: {error}", file=sys.stderr)
         return 2
+    except SettingsInvalid as error:
+        print(f"rubicon-plane: {error.message}; {error.hint}", file=sys.stderr)
+        return 2
+    if check:
+        return 0
     try:
         instance.run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         give_to_group(instance.run_dir)
         with only_one(instance.run_dir / "plane.lock"):
             key = tokens.ensure_key(instance)
-            asyncio.run(serve(Plane(instance.plane_socket, instance.store_dir, key, settings)))
+            asyncio.run(serve(Plane(instance.plane_socket, instance.store_dir, key, settings, rules)))
     except BlockingIOError:
         print(
             f"rubicon-plane: another plane of instance {instance.name} runs; 'rubicon down' stops it", file=sys.stderr

@@ -56,22 +56,32 @@ class WatchSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSettings:
+    """The settings file."""
+
+    file: str = ""
+    """Path of the settings file, from the root. The instance's own in /etc, which may be missing, unless set."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All of them."""
 
     store: StoreSettings = field(default_factory=StoreSettings)
     wire: WireSettings = field(default_factory=WireSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
+    settings: FileSettings = field(default_factory=FileSettings)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Read them.
 
         Raises:
-            ValueError: a variable has a value that is not a positive number, or names no setting.
+            ValueError: a variable has a value that is not a positive number, no path from the root where one is asked
+                for, or names no setting.
         """
-        concerns = {"store": StoreSettings, "wire": WireSettings, "watch": WatchSettings}
-        given: dict[str, dict[str, float]] = {name: {} for name in concerns}
+        concerns = {"store": StoreSettings, "wire": WireSettings, "watch": WatchSettings, "settings": FileSettings}
+        given: dict[str, dict[str, float | str]] = {name: {} for name in concerns}
         for variable, text in environment.items():
             if not variable.startswith("RUBICON_PLANE_"):
                 continue
@@ -79,16 +89,30 @@ class Settings:
             known = {f.name: f for f in fields(concerns[concern])} if concern in concerns else {}
             if name not in known:
                 raise ValueError(f"{variable}: there is no such setting")
-            kind = int if known[name].type == "int" else float
-            try:
-                value = kind(text)
-            except ValueError:
-                raise ValueError(f"{variable}={text!r}: give a number ({kind.__name__})") from None
-            if not 0 < value < 1e9:  # "nan" is neither
-                raise ValueError(f"{variable}={text!r}: give a number above zero")
-            given[concern][name] = value
+            given[concern][name] = (
+                _path(variable, text)
+                if known[name].type == "str"
+                else _number(variable, text, int if known[name].type == "int" else float)
+            )
         return cls(
             StoreSettings(**given["store"]),  # type: ignore[arg-type]
             WireSettings(**given["wire"]),  # type: ignore[arg-type]
             WatchSettings(**given["watch"]),  # type: ignore[arg-type]
+            FileSettings(**given["settings"]),  # type: ignore[arg-type]
         )
+
+
+def _number(variable: str, text: str, kind: type[int] | type[float]) -> float:
+    try:
+        value = kind(text)
+    except ValueError:
+        raise ValueError(f"{variable}={text!r}: give a number ({kind.__name__})") from None
+    if not 0 < value < 1e9:  # "nan" is neither
+        raise ValueError(f"{variable}={text!r}: give a number above zero")
+    return value
+
+
+def _path(variable: str, text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError(f"{variable}={text!r}: give a path from the root: the daemon runs in another folder")
+    return text

@@ -12,11 +12,12 @@ from controlplane.model.finding import EvidenceItem, Finding
 from controlplane.model.flow import Flow, FlowState
 from controlplane.model.keys import Boot, HostKey, ProcessKey, RecordKey, process_key, record_key
 from controlplane.model.process import Credentials, Descriptor, Image, Namespaces, Process
-from controlplane.model.response import KnownAlert, Response, ResponseWanted, Survivor
+from controlplane.model.response import POLICY, KnownAlert, Response, ResponseWanted, Survivor, rule_of
 from controlplane.model.seen import Seen
 from controlplane.model.view import AgentView
 
 __all__ = [
+    "POLICY",
     "Agent",
     "AgentView",
     "Alert",
@@ -46,4 +47,5 @@ __all__ = [
     "Survivor",
     "process_key",
     "record_key",
+    "rule_of",
 ]

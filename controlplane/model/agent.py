@@ -28,6 +28,12 @@ class Agent:
     command: tuple[str, ...] = ()
     reason: str = ""
     """Why it was killed."""
+    alert_id: str = ""
+    """The alert for which it was killed; empty when nobody's was the reason."""
+    frozen: bool = False
+    """All its processes are stopped, by a response."""
+    isolated: bool = False
+    """It has no network, by a response."""
     cgroup_path: str = ""
     cgroup_ids: tuple[int, ...] = ()
     cgroup_owned: bool = False

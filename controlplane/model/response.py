@@ -8,6 +8,9 @@ from typing import NamedTuple
 from controlplane.model.keys import Boot, ProcessKey
 from rubicon.v1 import response_pb2
 
+POLICY = "policy"
+"""Who asks where no caller does."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResponseWanted:
@@ -20,6 +23,20 @@ class ResponseWanted:
     agent_id: str
     alert_id: str
     reason: str
+    rule: str = ""
+    """Name of the rule of the settings file that wants it; empty for the agent's own `on_alert`."""
+    max_agents_per_minute: int = 0
+    """Agents that the rule may stop within any minute; 0 for no limit."""
+
+    @property
+    def by(self) -> str:
+        """Who asks, as responses and the audit name it."""
+        return f"{POLICY} ({self.rule})" if self.rule else POLICY
+
+
+def rule_of(requested_by: str) -> str:
+    """The rule behind a response, by who asked for it; empty when none was."""
+    return requested_by[len(POLICY) + 2 : -1] if requested_by.startswith(f"{POLICY} (") else ""
 
 
 class KnownAlert(NamedTuple):
@@ -29,6 +46,10 @@ class KnownAlert(NamedTuple):
     """Empty when none was wanted."""
     failed: bool
     """That response failed, so the next alert may ask for another."""
+    response: str = "none"
+    """What the alert says was done about it."""
+    action: int = response_pb2.ACTION_KILL
+    """Of that response."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ respond:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -26,6 +27,17 @@ MOST_RULES, MOST_LABELS, LABEL_KEY, LABEL_VALUE = 1000, 64, 128, 1024
 MOST_AGENTS = 10_000
 MODES = {"monitor": False, "enforce": True}
 KEYS = ("detector", "labels", "min_severity", "action", "mode", "max_agents_per_minute")
+
+
+def find(given: str, default: Path, detectors: Collection[str]) -> list[Rule]:
+    """The rules of the file that was `given`, which must be there, or else of the default one, which may be missing.
+
+    Raises:
+        SettingsInvalid: as load().
+    """
+    if not given and not os.path.lexists(default):
+        return []
+    return load(Path(given) if given else default, detectors)
 
 
 def load(path: Path, detectors: Collection[str]) -> list[Rule]:

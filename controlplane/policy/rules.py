@@ -111,9 +111,14 @@ class Policy:
                 return self._verdict(rule, alert, rule.name)
         return None
 
-    def _verdict(self, rule: Rule, alert: Alert, name: str) -> Verdict:
-        reason = f"{alert.detector}: {alert.title} ({_severity(alert.severity)})"
-        return Verdict(rule.action, rule.enforce, reason, name, rule.max_agents_per_minute)
+    @staticmethod
+    def _verdict(rule: Rule, alert: Alert, name: str) -> Verdict:
+        return Verdict(rule.action, rule.enforce, reason_of(alert), name, rule.max_agents_per_minute)
+
+
+def reason_of(alert: Alert) -> str:
+    """Why something is done about an alert, for people; kept with the response and with a killed agent."""
+    return f"{alert.detector}: {alert.title} ({_severity(alert.severity)})"
 
 
 def _severity(number: int) -> str:

@@ -98,7 +98,7 @@ class Responder:
         Raises:
             As kill().
         """
-        asked = Asked("policy", wanted.reason, alert_id=wanted.alert_id, response_id=wanted.id)
+        asked = Asked(wanted.by, wanted.reason, alert_id=wanted.alert_id, response_id=wanted.id)
         return await self.kill(response_pb2.Target(agent=wanted.agent_id), asked)
 
     async def resume(self, stored: Iterable[response_pb2.Response]) -> None:

@@ -50,7 +50,10 @@ def agent(entity: model.Agent) -> agent_pb2.Agent:
         lost=entity.lost,
         command=entity.command,
         reason=entity.reason,
+        alert_id=entity.alert_id,
         cgroup_path=entity.cgroup_path,
+        frozen=entity.frozen,
+        isolated=entity.isolated,
     )
     if entity.root is not None and entity.boot is not None:
         out.root.CopyFrom(process_id(entity.boot, entity.root))

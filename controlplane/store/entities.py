@@ -10,8 +10,9 @@ from google.protobuf.message import Message
 from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, func, select, tuple_
 from sqlalchemy.exc import DBAPIError
 
-from controlplane.model import KnownAlert
+from controlplane.model import KnownAlert, rule_of
 from controlplane.store import schema
+from controlplane.store.convert import nanoseconds
 from controlplane.store.engine import unavailable
 from rubicon.v1 import agent_pb2, alert_pb2, coverage_pb2, flow_pb2, process_pb2, response_pb2
 
@@ -178,14 +179,16 @@ class EntityReader:
     def settled_alerts(self, agents: Collection[str]) -> dict[str, KnownAlert]:
         """By id, the alerts of these agents whose response, if any was wanted, has begun."""
         alerts, responses = schema.alerts.c, schema.responses.c
-        stored = select(responses.id, responses.state).where(responses.agent_id.in_(list(agents)))
-        states = {row.id: row.state for row in self._all(stored)}
+        stored = select(responses.body).where(responses.agent_id.in_(list(agents)))
+        begun = {response.id: response for response in self._bodies(response_pb2.Response, stored)}
         bodies = self._bodies(alert_pb2.Alert, select(alerts.body).where(alerts.agent_id.in_(list(agents))))
-        return {
-            a.id: KnownAlert(a.response_id, states.get(a.response_id) == response_pb2.RESPONSE_STATE_FAILED)
-            for a in bodies
-            if not a.response_id or a.response_id in states
-        }
+        known = {}
+        for alert in bodies:
+            response = begun.get(alert.response_id, response_pb2.Response())
+            if not alert.response_id or response.id:
+                failed = response.state == response_pb2.RESPONSE_STATE_FAILED
+                known[alert.id] = KnownAlert(alert.response_id, failed, alert.response, response.action)
+        return known
 
     def alert(self, alert_id: str) -> alert_pb2.Alert | None:
         """One alert."""
@@ -208,6 +211,14 @@ class EntityReader:
         columns = schema.responses.c
         statement = select(columns.body).where(columns.state.in_(_OPEN)).order_by(columns.requested_ns)
         return self._bodies(response_pb2.Response, statement)
+
+    def stopped_since(self, since_ns: int) -> list[tuple[str, str, int]]:
+        """(rule, agent id, when asked for) of responses that rules of the settings file wanted, oldest first."""
+        columns = schema.responses.c
+        statement = select(columns.body).where(columns.requested_ns >= since_ns).order_by(columns.requested_ns)
+        found = self._bodies(response_pb2.Response, statement)
+        ruled = [(rule_of(response.requested_by), response) for response in found]
+        return [(rule, each.agent_id, nanoseconds(each.requested_at)) for rule, each in ruled if rule]
 
     def response(self, response_id: str) -> response_pb2.Response | None:
         """One response."""

@@ -46,6 +46,11 @@ class Instance:
         return Path("/var/lib") / self.name
 
     @property
+    def settings_file(self) -> Path:
+        """The settings file, unless RUBICON_PLANE_SETTINGS_FILE names another; it may be missing."""
+        return Path("/etc") / self.name / "rubicon.yaml"
+
+    @property
     def sensor_socket(self) -> Path:
         """The sensor's local socket: attest, launch, kill (JSON lines)."""
         return self.run_dir / "sensor.sock"

@@ -13,6 +13,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from controlplane.policy import Rule
 from controlplane.server import Plane
 from controlplane.settings import Settings
 from rubicon.v1 import (
@@ -48,8 +49,16 @@ def reason(error: grpc.aio.AioRpcError) -> str:
 class Stage:
     """Start and stop planes in a folder; make calls as whom you like."""
 
-    def __init__(self, folder: Path, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings | None = None,
+        rules: Sequence[Rule] = (),
+        minute: float = 60.0,
+    ) -> None:
         self.folder = folder
+        self.rules = rules
+        self.minute = minute
         self.key = secrets.token_bytes(32)
         self.settings = settings
         self.socket = folder / "plane.sock"
@@ -57,7 +66,7 @@ class Stage:
         self.links: list[Link] = []
 
     async def start(self) -> Stage:
-        self.plane = Plane(self.socket, self.folder / "store", self.key, self.settings)
+        self.plane = Plane(self.socket, self.folder / "store", self.key, self.settings, self.rules, self.minute)
         await self.plane.start()
         return self
 

@@ -164,10 +164,32 @@ def test_bad_settings_and_instance() -> None:
         assert name in done.stderr
 
 
+def test_a_settings_file_that_cannot_be_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "rubicon.yaml"
+    path.write_text("respond:\n  ssh-remote-forward: stop\n")
+    environment = {**os.environ, "RUBICON_PLANE_SETTINGS_FILE": str(path)}
+    for arguments in ([], ["--check"]):
+        done = subprocess.run([PLANE, *arguments], capture_output=True, text=True, timeout=20, env=environment)
+        assert done.returncode == 2
+        assert f"{path}:2: there is no action 'stop'; use kill, freeze, isolate" in done.stderr
+    path.write_text("respond:\n  ssh-remote-forward: kill\n")
+    done = subprocess.run([PLANE, "--check"], capture_output=True, text=True, timeout=20, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    path.unlink()
+    done = subprocess.run([PLANE, "--check"], capture_output=True, text=True, timeout=20, env=environment)
+    assert (done.returncode, f"{path}: cannot be read: No such file" in done.stderr) == (2, True)
+
+
 def test_settings() -> None:
     given = Settings.from_environment(
-        {"RUBICON_PLANE_WATCH_QUEUE": "7", "RUBICON_PLANE_STORE_BUSY_TIMEOUT": "0.5", "X": ""}
+        {
+            "RUBICON_PLANE_WATCH_QUEUE": "7",
+            "RUBICON_PLANE_STORE_BUSY_TIMEOUT": "0.5",
+            "RUBICON_PLANE_SETTINGS_FILE": "/etc/x.yaml",
+            "X": "",
+        }
     )
+    assert given.settings.file == "/etc/x.yaml"
     assert (given.watch.queue, given.store.busy_timeout) == (7, 0.5)
 
 
@@ -182,6 +204,8 @@ def test_settings() -> None:
         ("RUBICON_PLANE_STORE_RETRY", "nan"),
         ("RUBICON_PLANE_STORE_RETRY", "inf"),
         ("RUBICON_PLANE_STORE_RETRY", "soon"),
+        ("RUBICON_PLANE_SETTINGS_FILE", "rubicon.yaml"),
+        ("RUBICON_PLANE_SETTINGS_FILE", ""),
     ],
 )
 def test_a_setting_that_cannot_be_is_an_error(variable: str, value: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from controlplane import settings as plane
+from rubicon.v1.instance import Instance
 from sensor import settings as sensor
 from tests.docs.pages import REPOSITORY, rows
 
@@ -39,6 +40,9 @@ def test_the_same_defaults() -> None:
     for variable, default in in_code():
         if variable.startswith("RUBICON_SENSOR_HOST_"):
             continue  # the host's own
+        if variable == "RUBICON_PLANE_SETTINGS_FILE":
+            assert page[variable].startswith(str(Instance("rubicon").settings_file))
+            continue
         shown = f"{default:g}" if isinstance(default, float) else str(default)
         assert page[variable] == shown, variable
 
