@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from controlplane.api import find, mask, paging
+from controlplane.api.ending import Ending
 from controlplane.api.hub import Hub
 from controlplane.errors import NotFound
 from controlplane.store import convert
@@ -56,13 +57,16 @@ class AlertServicer(alert_service_pb2_grpc.AlertServiceServicer):
     async def WatchAlerts(  # noqa: N802
         self, request: alert_service_pb2.WatchAlertsRequest, context: Any
     ) -> AsyncIterator[alert_service_pb2.WatchAlertsResponse]:
-        """First an empty message, which says that the watch stands; then alerts, again whenever one has changed.
+        """First an empty message, which says that the watch stands; then alerts, again whenever one has changed. Where
+        one agent is named, the agent itself once it has ended, and nothing after it.
 
         Raises: AgentNotFound; TooSlow when the watcher does not keep up.
         """
         agents = await find.agent_ids(self._store, request.agent)
+        agent_id = next(iter(agents), "")
+        ending = Ending(self._store, agent_id, linger=0.0)
         sent: dict[str, bytes] = {}
-        with self._hub.watch() as watch:
+        with self._hub.watch(agent_id) as watch:
             existing: list[alert_pb2.Alert] = []
             if request.include_existing:
                 existing = await asyncio.to_thread(
@@ -75,13 +79,23 @@ class AlertServicer(alert_service_pb2_grpc.AlertServiceServicer):
             for alert in reversed(existing):
                 sent[alert.id] = alert.SerializeToString(deterministic=True)
                 yield self._response(alert, request.show_secrets)
-            async for alert in watch:
-                if alert.severity < request.min_severity or (agents and alert.agent_id not in agents):
+            if agent_id:
+                watch.touch()
+            async for news in watch:
+                if news is None:
+                    agent, pause = await ending.over()
+                    if agent is not None:
+                        yield alert_service_pb2.WatchAlertsResponse(ended=mask.agent(agent))
+                        return
+                    if pause is not None:
+                        asyncio.get_running_loop().call_later(pause, watch.touch)
+                    continue
+                if news.severity < request.min_severity or (agents and news.agent_id not in agents):
                     continue
                 # What was read from the store may also have come through the queue.
-                if sent and sent.pop(alert.id, b"") == alert.SerializeToString(deterministic=True):
+                if sent and sent.pop(news.id, b"") == news.SerializeToString(deterministic=True):
                     continue
-                yield self._response(alert, request.show_secrets)
+                yield self._response(news, request.show_secrets)
 
     def _response(self, alert: alert_pb2.Alert, show_secrets: bool) -> alert_service_pb2.WatchAlertsResponse:
         response = alert_service_pb2.WatchAlertsResponse(alert=alert)

@@ -13,38 +13,53 @@ from collections.abc import AsyncIterator, Iterator
 
 from controlplane.errors import StoreUnavailable, TooSlow
 from controlplane.settings import WatchSettings
+from controlplane.store import schema
 from controlplane.store.writer import Write
-from rubicon.v1 import alert_pb2
+from rubicon.v1 import agent_pb2, alert_pb2
+
+ENDED = (agent_pb2.AGENT_STATE_FINISHED, agent_pb2.AGENT_STATE_KILLED)
 
 
 class Watch:
-    """One watcher of alerts."""
+    """One watcher of alerts; None among them: its agent has ended, or a response to it has changed."""
 
-    def __init__(self, limit: int) -> None:
-        self._queue: asyncio.Queue[alert_pb2.Alert | None] = asyncio.Queue(limit)
+    def __init__(self, limit: int, agent_id: str) -> None:
+        self._queue: asyncio.Queue[alert_pb2.Alert | None] = asyncio.Queue(limit + 1)
+        self._limit = limit
         self._over = False
+        self._closed = False
+        self._touched = False
+        self.agent_id = agent_id
 
     def offer(self, alert: alert_pb2.Alert) -> None:
         """Put an alert in, or mark the watcher as too slow."""
         if self._over:
             return
-        try:
-            self._queue.put_nowait(alert)
-        except asyncio.QueueFull:
+        if self._queue.qsize() - self._touched >= self._limit:
             self._over = True
+        else:
+            self._queue.put_nowait(alert)
+
+    def touch(self) -> None:
+        """Come round to look at the agent, behind the alerts that wait."""
+        if not self._touched:
+            self._touched = True
+            self._queue.put_nowait(None)
 
     def close(self) -> None:
         """The plane stops."""
-        with contextlib.suppress(asyncio.QueueFull):
-            self._queue.put_nowait(None)
+        self._closed = True
+        self.touch()
 
-    async def __aiter__(self) -> AsyncIterator[alert_pb2.Alert]:
+    async def __aiter__(self) -> AsyncIterator[alert_pb2.Alert | None]:
         while True:
             if self._over and self._queue.empty():
-                raise TooSlow(f"more than {self._queue.maxsize} alerts waited for this watcher")
+                raise TooSlow(f"more than {self._limit} alerts waited for this watcher")
             alert = await self._queue.get()
             if alert is None:
-                raise stopping()
+                self._touched = False
+                if self._closed:
+                    raise stopping()
             yield alert
 
 
@@ -61,6 +76,8 @@ class Hub:
         self._watches: set[Watch] = set()
         self._moved = asyncio.Event()
         self.followers = 0
+        self.turns = 0
+        """Rises whenever an agent has ended, or a response has changed."""
         self.closed = False
         """The plane stops: followers end."""
 
@@ -73,27 +90,34 @@ class Hub:
 
     def published(self, _: int, write: Write) -> None:
         """A write has become durable."""
-        if write.events:
+        touched = {row["id"] for row in write.rows.of(schema.agents) if row["state"] in ENDED}
+        touched |= {response.agent_id for response in write.responses}
+        self.turns += bool(touched)
+        if write.events or touched or len(write.rows.of(schema.agents)):
             self._moved.set()
             self._moved = asyncio.Event()
-        if self._watches:
+        for watch in self._watches:
             for alert in write.alerts:
-                for watch in self._watches:
-                    watch.offer(alert)
+                watch.offer(alert)
+            if watch.agent_id in touched:
+                watch.touch()
 
     def moved(self) -> asyncio.Event:
-        """Will be set when there are newer events than now; take it before reading what there is."""
+        """Will be set when there are newer events, or changed agents, than now; take it before reading what there is."""
         return self._moved
 
     @contextlib.contextmanager
-    def watch(self) -> Iterator[Watch]:
+    def watch(self, agent_id: str = "") -> Iterator[Watch]:
         """Alerts from now on.
+
+        Args:
+            agent_id: also come round when this agent has ended, or a response to it has changed.
 
         Raises:
             TooSlow: there are as many watchers as the plane serves.
         """
         with self.follow():
-            watch = Watch(self._settings.queue)
+            watch = Watch(self._settings.queue, agent_id)
             self._watches.add(watch)
             try:
                 yield watch

@@ -4,7 +4,7 @@ once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from sqlalchemy import Executable, Table
@@ -35,6 +35,10 @@ class Rows:
         """Take all of another's rows, which are newer."""
         for name, rows in newer._tables.items():
             self._tables.setdefault(name, {}).update(rows)
+
+    def of(self, table: Table) -> Collection[Row]:
+        """What there is to write into one table."""
+        return self._tables.get(table.name, {}).values()
 
     def tables(self) -> Iterable[tuple[Table, list[Row]]]:
         """What there is to write, by table."""

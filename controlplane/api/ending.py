@@ -1,0 +1,52 @@
+"""When a stream about one agent is over: the agent has ended, and why is known."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from controlplane.api.hub import ENDED
+from controlplane.store import convert
+from controlplane.store.store import Store
+from rubicon.v1 import agent_pb2, response_pb2
+
+SETTLED = 5.0
+"""Seconds after which a killed agent counts as over, though its last records have not come: its sensor may be gone."""
+_OPEN = (response_pb2.RESPONSE_STATE_REQUESTED, response_pb2.RESPONSE_STATE_APPLIED)
+
+
+class Ending:
+    """Of one agent; ask again whenever it, or a response to it, has changed."""
+
+    def __init__(self, store: Store, agent_id: str, linger: float) -> None:
+        """
+        Args:
+            linger: seconds for which records may come after the end: the agent's connections are still closing.
+        """
+        self._store = store
+        self._agent_id = agent_id
+        self._linger = linger
+
+    async def over(self) -> tuple[agent_pb2.Agent | None, float | None]:
+        """The agent, once it is over; until then, and where only time is missing, the seconds to wait.
+
+        A kill in the store that is not verified yet comes first: it will say why.
+
+        Raises:
+            StoreUnavailable: it cannot be read.
+        """
+        agent = await asyncio.to_thread(self._store.entities.agent, self._agent_id)
+        if agent is None or agent.state not in ENDED:
+            return None, None
+        rest = self._linger
+        if agent.state == agent_pb2.AGENT_STATE_KILLED:
+            responses = await asyncio.to_thread(self._store.entities.responses, agent_id=agent.id)
+            if agent.processes or any(_undecided(response) for response in responses):
+                rest = max(rest, SETTLED)
+        # clocks of hosts differ: an end in the future counts as one of now
+        left = rest - max(0.0, (time.time_ns() - convert.nanoseconds(agent.ended_at)) / 1e9)
+        return (None, left) if left > 0 else (agent, None)
+
+
+def _undecided(response: response_pb2.Response) -> bool:
+    return response.action == response_pb2.ACTION_KILL and response.state in _OPEN
