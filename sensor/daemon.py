@@ -32,6 +32,7 @@ from sensor.act.command import CAPABILITIES, Commands
 from sensor.act.contain import Containment
 from sensor.act.enrol import Enroller
 from sensor.act.kill import Killer, Order
+from sensor.act.let_go import let_go
 from sensor.act.registry import Living, Registry
 from sensor.act.watch import Watch
 from sensor.collect import ssh_config
@@ -72,6 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         logs.configure(settings.host.name, logging.DEBUG if options.verbose else logging.INFO)
         with host.only_one(instance):
             if options.unload:
+                let_go(instance, settings.host.boot_id)
                 Kernel.unload(instance)
                 Cgroup.at(instance.cgroup).remove()
                 return 0

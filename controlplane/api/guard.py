@@ -31,7 +31,9 @@ from controlplane.errors import (
 from rubicon.v1 import tokens
 
 DOMAIN = "rubicon"
-MUTATING = frozenset({"CreateAgent", "EnrolAgent", "FinishAgent", "Kill", "ProbePipeline"})
+MUTATING = frozenset(
+    {"CreateAgent", "EnrolAgent", "FinishAgent", "Kill", "Freeze", "Isolate", "Release", "ProbePipeline"}
+)
 _OPEN = "/grpc.health.v1.Health/"
 _SENSOR = "/rubicon.v1.SensorService/"
 _log = logs.get("api")

@@ -7,16 +7,32 @@ from typing import Any
 
 from controlplane.api import find, paging
 from controlplane.audit.audit import caller
-from controlplane.errors import NotFound
+from controlplane.errors import InvalidArgument, NotFound
 from controlplane.model import ProcessKey
 from controlplane.respond import Asked, Responder
 from controlplane.store import convert
 from controlplane.store.store import Store
 from rubicon.v1 import response_pb2, response_service_pb2, response_service_pb2_grpc
 
+TTL_MAX_NS = 366 * 86_400 * 10**9
+
+
+def _ttl(request: Any) -> int:
+    """Nanoseconds, 0 for never.
+
+    Raises:
+        InvalidArgument: not above zero, or more than 366 days.
+    """
+    if not request.HasField("ttl"):
+        return 0
+    ttl_ns = int(request.ttl.ToNanoseconds())
+    if not 0 < ttl_ns <= TTL_MAX_NS:
+        raise InvalidArgument("ttl: use more than zero and at most 366 days, or leave it out for no end")
+    return ttl_ns
+
 
 class ResponseServicer(response_service_pb2_grpc.ResponseServiceServicer):
-    """Kill, and look at what was done."""
+    """Kill, freeze, isolate and release, and look at what was done."""
 
     def __init__(self, store: Store, responder: Responder) -> None:
         self._store = store
@@ -30,6 +46,41 @@ class ResponseServicer(response_service_pb2_grpc.ResponseServiceServicer):
         Raises: AgentNotFound, ProcessNotFound, InvalidArgument, TargetProtected, SensorUnreachable, CommandTimeout,
             StoreUnavailable.
         """
+        done = await self._respond(response_pb2.ACTION_KILL, request, dry_run=request.dry_run, force=request.force)
+        return response_service_pb2.KillResponse(response=done)
+
+    async def Freeze(  # noqa: N802
+        self, request: response_service_pb2.FreezeRequest, context: Any
+    ) -> response_service_pb2.FreezeResponse:
+        """Returns when no process of the target runs. Raises: as Kill, AgentEnded."""
+        done = await self._respond(
+            response_pb2.ACTION_FREEZE, request, dry_run=request.dry_run, force=request.force, ttl_ns=_ttl(request)
+        )
+        return response_service_pb2.FreezeResponse(response=done)
+
+    async def Isolate(  # noqa: N802
+        self, request: response_service_pb2.IsolateRequest, context: Any
+    ) -> response_service_pb2.IsolateResponse:
+        """Returns when the network is refused, dropped and cut. Raises: as Freeze."""
+        done = await self._respond(
+            response_pb2.ACTION_ISOLATE,
+            request,
+            dry_run=request.dry_run,
+            force=request.force,
+            ttl_ns=_ttl(request),
+            isolation=request.isolation,
+        )
+        return response_service_pb2.IsolateResponse(response=done)
+
+    async def Release(  # noqa: N802
+        self, request: response_service_pb2.ReleaseRequest, context: Any
+    ) -> response_service_pb2.ReleaseResponse:
+        """Undoes freeze and isolate. Raises: as Freeze."""
+        done = await self._respond(response_pb2.ACTION_RELEASE, request, dry_run=request.dry_run)
+        return response_service_pb2.ReleaseResponse(response=done)
+
+    async def _respond(self, action: int, request: Any, **how: Any) -> response_pb2.Response:
+        """Ask the responder in the caller's name; a caller that hangs up does not stop it."""
         claims = caller.get()
         host = request.target.process.host
         if request.target.WhichOneof("kind") == "agent":
@@ -38,11 +89,10 @@ class ResponseServicer(response_service_pb2_grpc.ResponseServiceServicer):
         asked = Asked(
             by=claims.identity,
             reason=request.reason,
-            force=request.force,
             caller=ProcessKey(claims.pid, claims.start_time) if here else None,
+            **how,
         )
-        done = await self._responder.kill(request.target, asked)
-        return response_service_pb2.KillResponse(response=done)
+        return await asyncio.shield(self._responder.respond(action, request.target, asked))
 
     async def GetResponse(  # noqa: N802
         self, request: response_service_pb2.GetResponseRequest, context: Any

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from controlplane import logs
 from controlplane.errors import AgentEnded, AgentNotFound, PlaneError, ProcessNotFound, StoreUnavailable, from_sensor
 from controlplane.model import Agent, Boot, ProcessKey, Response, ResponseWanted, Survivor
+from controlplane.respond.asked import Asked
+from controlplane.respond.contain import Container
 from controlplane.respond.ledger import Ledger
 from controlplane.respond.ports import Sender, Trees
 from controlplane.respond.target import Resolved, resolve
@@ -27,22 +28,6 @@ FAILED = response_pb2.RESPONSE_STATE_FAILED
 APPLIED = response_pb2.RESPONSE_STATE_APPLIED
 END_COMES_WITHIN = 1.0
 """Seconds in which the end of an agent comes up that the sensor has already forgotten."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Who asks, and how."""
-
-    by: str
-    """Identity as attested, or 'policy'."""
-    reason: str
-    force: bool = False
-    """Also when the target holds the caller itself, or is protected."""
-    caller: ProcessKey | None = None
-    """Process that asked, on the target's host: never killed without force."""
-    alert_id: str = ""
-    response_id: str = ""
-    """Empty for a fresh one."""
 
 
 class Responder:
@@ -66,6 +51,7 @@ class Responder:
         self._ledger = Ledger(store)
         self._timeout = timeout
         self._now = wall_clock
+        self._container = Container(sender, trees, store, timeout, wall_clock)
         self._stopping = False
         self._running: dict[tuple[str, ProcessKey | None, bool], asyncio.Task[response_pb2.Response]] = {}
         self._followed: dict[str, Response] = {}
@@ -99,7 +85,17 @@ class Responder:
             As kill().
         """
         asked = Asked(wanted.by, wanted.reason, alert_id=wanted.alert_id, response_id=wanted.id)
-        return await self.kill(response_pb2.Target(agent=wanted.agent_id), asked)
+        return await self.respond(wanted.action, response_pb2.Target(agent=wanted.agent_id), asked)
+
+    async def respond(self, action: int, target: response_pb2.Target, asked: Asked) -> response_pb2.Response:
+        """Any of the four responses.
+
+        Raises:
+            As kill(), and AgentEnded for what is neither a kill nor possible any more.
+        """
+        if action == response_pb2.ACTION_KILL and not asked.dry_run:
+            return await self.kill(target, asked)
+        return await self._container.respond(response_pb2.Action.ValueType(action), target, asked)
 
     async def resume(self, stored: Iterable[response_pb2.Response]) -> None:
         """After a restart, with all that were stored as requested or applied: carry them out (again).
@@ -107,6 +103,9 @@ class Responder:
         A kill is idempotent, so one that had been done already finds nothing left. Failures are logged and stored.
         """
         for message in stored:
+            if message.action != response_pb2.ACTION_KILL:
+                await self._container.resume(message)
+                continue
             asked = Asked(message.requested_by, message.reason, alert_id=message.alert_id, response_id=message.id)
             try:
                 await self.kill(message.target, asked)

@@ -50,6 +50,7 @@ class AgentTree:
             "unix_connect": self._unix_connect,
             "enrol": self._enrol,
             "finish": self._finish,
+            "contain": self._contain,
             "loss": self._loss,
         }
 
@@ -255,9 +256,14 @@ class AgentTree:
         elif agent.state != agent_pb2.AGENT_STATE_KILLED:
             agent.state = agent_pb2.AGENT_STATE_FINISHED
         agent.detached = reason == "finished"
+        agent.frozen = agent.isolated = False
         if not agent.detached:
             self.processes.finish(time_ns, offset_ns, changes)
         changes.agent_of[agent.id] = agent
+
+    def _contain(self, event: event_pb2.Event, offset_ns: int, changes: Changes) -> None:
+        self.agent.frozen, self.agent.isolated = event.contain.frozen, event.contain.isolated
+        changes.agent_of[self.agent.id] = self.agent
 
     def _loss(self, event: event_pb2.Event, offset_ns: int, changes: Changes) -> None:
         self.agent.lost += event.loss.count

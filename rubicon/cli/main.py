@@ -6,7 +6,7 @@
     3    Rubicon is unreachable
     4    refused
     5    not found
-    6    partly done (kill: there are survivors)
+    6    partly done (kill, freeze, isolate, release: something is left, or one of many failed)
     70   a defect in Rubicon
     130  interrupted by Ctrl-C
     141  the reader of the output went away

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -91,7 +91,7 @@ class Agent(AgentRecord):
         call = requests.enrol_agent(self.id, pid, start_time, cgroup, host)
         return self.client.agent(facts(self.client.call(call)))
 
-    def kill(self, *, reason: str = "", force: bool = False) -> Response:
+    def kill(self, *, reason: str = "", force: bool = False, dry_run: bool = False) -> Response:
         """End every process of it; returns when the kernel says that none is left, or with the survivors.
 
         Args:
@@ -100,7 +100,59 @@ class Agent(AgentRecord):
         Raises:
             TargetProtected: it holds the caller, and it is not forced.
         """
-        return self.client.call(requests.kill_agent(self.id, reason, force))
+        return self.client.call(requests.kill(requests.agent_target(self.id), reason, force, dry_run))
+
+    def freeze(
+        self, *, reason: str = "", ttl: float | None = None, force: bool = False, dry_run: bool = False
+    ) -> Response:
+        """Stop every process of it until `release`, or until `ttl` seconds are over; returns when none runs.
+
+        Raises:
+            AgentEnded: it has ended.
+            TargetProtected: it holds the caller, and it is not forced.
+        """
+        return self.client.call(requests.freeze(requests.agent_target(self.id), reason, force, ttl, dry_run))
+
+    def isolate(
+        self,
+        *,
+        reason: str = "",
+        ttl: float | None = None,
+        allow: Iterable[str] = (),
+        allow_loopback: bool = False,
+        unix: bool = False,
+        strict: bool = False,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Response:
+        """Take its network until `release`, or until `ttl` seconds are over; returns when that is in force.
+
+        Args:
+            allow: destinations that stay reachable: "10.0.0.0/8:443", "[2001:db8::/32]:443", or a network alone.
+            allow_loopback: loopback addresses stay reachable.
+            unix: AF_UNIX connects are refused too, where the kernel can.
+            strict: kill holders of sockets that no hook governs (packet, vsock …) instead of reporting them.
+
+        Raises:
+            As `freeze`, and InvalidArgument for the allow-list.
+        """
+        target = requests.agent_target(self.id)
+        call = requests.isolate(
+            target,
+            reason,
+            force,
+            ttl,
+            dry_run,
+            allow=allow,
+            allow_loopback=allow_loopback,
+            unix=unix,
+            strict=strict,
+        )
+        return self.client.call(call)
+
+    def release(self, *, reason: str = "", dry_run: bool = False) -> Response:
+        """Undo freeze and isolate; destroyed connections stay destroyed."""
+        return self.client.call(requests.release(requests.agent_target(self.id), reason, dry_run))
 
     def finish(self, *, detach: bool = False) -> Agent:
         """End the watch; with `detach` living processes go on unwatched."""

@@ -73,7 +73,7 @@ class AsyncClient:
         force: bool = False,
     ) -> Response:
         """As `Client.kill_process`."""
-        return await self.call(requests.kill_process(pid, start_time, host, boot_id, reason, force))
+        return await self.call(requests.kill(requests.process_target(pid, start_time, host, boot_id), reason, force))
 
     def responses(self, agent: str = "") -> AsyncIterator[Response]:
         """What was done, newest first."""

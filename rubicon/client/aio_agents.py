@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -66,9 +66,46 @@ class AsyncAgent(AgentRecord):
         call = requests.enrol_agent(self.id, pid, start_time, cgroup, host)
         return self.client.agent(facts(await self.client.call(call)))
 
-    async def kill(self, *, reason: str = "", force: bool = False) -> Response:
+    async def kill(self, *, reason: str = "", force: bool = False, dry_run: bool = False) -> Response:
         """End every process of it."""
-        return await self.client.call(requests.kill_agent(self.id, reason, force))
+        return await self.client.call(requests.kill(requests.agent_target(self.id), reason, force, dry_run))
+
+    async def freeze(
+        self, *, reason: str = "", ttl: float | None = None, force: bool = False, dry_run: bool = False
+    ) -> Response:
+        """Stop every process of it, as `Agent.freeze`."""
+        return await self.client.call(requests.freeze(requests.agent_target(self.id), reason, force, ttl, dry_run))
+
+    async def isolate(
+        self,
+        *,
+        reason: str = "",
+        ttl: float | None = None,
+        allow: Iterable[str] = (),
+        allow_loopback: bool = False,
+        unix: bool = False,
+        strict: bool = False,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Response:
+        """Take its network, as `Agent.isolate`."""
+        target = requests.agent_target(self.id)
+        call = requests.isolate(
+            target,
+            reason,
+            force,
+            ttl,
+            dry_run,
+            allow=allow,
+            allow_loopback=allow_loopback,
+            unix=unix,
+            strict=strict,
+        )
+        return await self.client.call(call)
+
+    async def release(self, *, reason: str = "", dry_run: bool = False) -> Response:
+        """Undo freeze and isolate."""
+        return await self.client.call(requests.release(requests.agent_target(self.id), reason, dry_run))
 
     async def finish(self, *, detach: bool = False) -> AsyncAgent:
         """End the watch."""

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from rubicon.client.errors import InvalidArgument
 from rubicon.client.records.alert import SEVERITIES, Alert
 from rubicon.client.records.coverage import Coverage
+from rubicon.client.records.ended import Ended
 from rubicon.client.records.event import Event
 from rubicon.client.records.moment import stamp
 from rubicon.client.records.process import Process
@@ -164,8 +166,8 @@ def get_alert(alert_id: str, show_secrets: bool) -> Call[Alert]:
     return Call("AlertService", "GetAlert", request, lambda answer: Alert.of(answer.alert))
 
 
-def watch_alerts(agent: str, min_severity: str, existing: bool, show_secrets: bool) -> Call[Alert | bool]:
-    """Alerts as they happen; the first answer is True and says that the watch stands, False that its agent is over."""
+def watch_alerts(agent: str, min_severity: str, existing: bool, show_secrets: bool) -> Call[Alert | Ended | None]:
+    """Alerts as they happen; the first answer is None and says that the watch stands, Ended that its agent is over."""
     request = _message(
         alert_service_pb2.WatchAlertsRequest,
         agent=agent,
@@ -174,8 +176,10 @@ def watch_alerts(agent: str, min_severity: str, existing: bool, show_secrets: bo
         show_secrets=show_secrets,
     )
 
-    def read(answer: alert_service_pb2.WatchAlertsResponse) -> Alert | bool:
-        return Alert.of(answer.alert) if answer.HasField("alert") else not answer.HasField("ended")
+    def read(answer: alert_service_pb2.WatchAlertsResponse) -> Alert | Ended | None:
+        if answer.HasField("ended"):
+            return Ended(answer.ended)
+        return Alert.of(answer.alert) if answer.HasField("alert") else None
 
     return Call("AlertService", "WatchAlerts", request, read, timeout=None)
 
@@ -189,8 +193,8 @@ def stream_events(
     cursor: str,
     follow: bool,
     show_secrets: bool,
-) -> Call[list[Event] | bool]:
-    """Events in the order in which they were stored; False when the agent that is followed is over."""
+) -> Call[list[Event] | Ended]:
+    """Events in the order in which they were stored; Ended when the agent that is followed is over."""
     request = _message(
         event_service_pb2.StreamEventsRequest,
         agent=agent,
@@ -203,26 +207,91 @@ def stream_events(
         show_secrets=show_secrets,
     )
 
-    def read(answer: event_service_pb2.StreamEventsResponse) -> list[Event] | bool:
-        return False if answer.HasField("ended") else [*map(Event.of, answer.events)]
+    def read(answer: event_service_pb2.StreamEventsResponse) -> list[Event] | Ended:
+        return Ended(answer.ended) if answer.HasField("ended") else [*map(Event.of, answer.events)]
 
     return Call("EventService", "StreamEvents", request, read, timeout=None)
 
 
-def kill_agent(agent: str, reason: str, force: bool) -> Call[Response]:
-    """Kill an agent's tree; the answer comes when it is verified or has failed."""
-    return _kill(_message(response_pb2.Target, agent=agent), reason, force)
+def agent_target(agent: str) -> response_pb2.Target:
+    """A whole agent, by id or name."""
+    return _message(response_pb2.Target, agent=agent)
 
 
-def kill_process(pid: int, start_time: int, host: str, boot_id: str, reason: str, force: bool) -> Call[Response]:
-    """Kill a process with its descendants."""
+def process_target(pid: int, start_time: int, host: str, boot_id: str) -> response_pb2.Target:
+    """A process with its descendants; start time 0 for the living process of that pid."""
     process = _message(process_pb2.ProcessId, host=host, boot_id=boot_id, pid=pid, start_time_ns=start_time)
-    return _kill(_message(response_pb2.Target, process=process), reason, force)
+    return _message(response_pb2.Target, process=process)
 
 
-def _kill(target: response_pb2.Target, reason: str, force: bool) -> Call[Response]:
-    request = _message(response_service_pb2.KillRequest, target=target, reason=reason, force=force)
-    return Call("ResponseService", "Kill", request, lambda answer: Response.of(answer.response), timeout=60)
+def kill(target: response_pb2.Target, reason: str, force: bool, dry_run: bool = False) -> Call[Response]:
+    """Kill a target; the answer comes when it is verified or has failed."""
+    return _respond(
+        "Kill", response_service_pb2.KillRequest, target=target, reason=reason, force=force, dry_run=dry_run
+    )
+
+
+def freeze(
+    target: response_pb2.Target, reason: str, force: bool, ttl: float | None = None, dry_run: bool = False
+) -> Call[Response]:
+    """Freeze a target until it is released or `ttl` seconds are over."""
+    return _respond(
+        "Freeze",
+        response_service_pb2.FreezeRequest,
+        target=target,
+        reason=reason,
+        force=force,
+        ttl=_duration(ttl),
+        dry_run=dry_run,
+    )
+
+
+def isolate(
+    target: response_pb2.Target,
+    reason: str,
+    force: bool,
+    ttl: float | None = None,
+    dry_run: bool = False,
+    *,
+    allow: Iterable[str] = (),
+    allow_loopback: bool = False,
+    unix: bool = False,
+    strict: bool = False,
+) -> Call[Response]:
+    """Take the network from an agent until it is released or `ttl` seconds are over."""
+    isolation = _message(
+        response_pb2.Isolation, allow=list(allow), allow_loopback=allow_loopback, unix=unix, strict=strict
+    )
+    return _respond(
+        "Isolate",
+        response_service_pb2.IsolateRequest,
+        target=target,
+        reason=reason,
+        force=force,
+        ttl=_duration(ttl),
+        isolation=isolation,
+        dry_run=dry_run,
+    )
+
+
+def release(target: response_pb2.Target, reason: str, dry_run: bool = False) -> Call[Response]:
+    """Undo freeze and isolate."""
+    return _respond("Release", response_service_pb2.ReleaseRequest, target=target, reason=reason, dry_run=dry_run)
+
+
+def _respond(method: str, kind: Callable[..., M], **fields: Any) -> Call[Response]:
+    request = _message(kind, **fields)
+    return Call("ResponseService", method, request, lambda answer: Response.of(answer.response), timeout=60)
+
+
+def _duration(seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    if not -1e9 < seconds < 1e9:
+        raise InvalidArgument(f"ttl {seconds!r}: use seconds above zero, at most 366 days")
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration
 
 
 def list_responses(agent: str) -> Call[list[Response]]:

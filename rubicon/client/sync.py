@@ -90,7 +90,7 @@ class Client:
         Args:
             start_time: nanoseconds since boot, so that a reused pid is no danger; 0 for the living process.
         """
-        return self.call(requests.kill_process(pid, start_time, host, boot_id, reason, force))
+        return self.call(requests.kill(requests.process_target(pid, start_time, host, boot_id), reason, force))
 
     def responses(self, agent: str = "") -> Iterator[Response]:
         """What was done, newest first."""

@@ -21,6 +21,8 @@ async def agents(context: Context, peer: Peer, request: Request) -> Reply:
                     "labels": agent.labels,
                     "cgroup_path": agent.cgroup_path,
                     "processes": counts[agent.number],
+                    "frozen": agent.frozen,
+                    "isolated": agent.isolated,
                     "started_at": agent.started_at,
                     "condemned": agent.condemned,
                 }

@@ -29,8 +29,8 @@ METHODS = {
         "resuming",
     },
     "Agent": {
-        "alerts", "alive", "ended_at", "enrol", "events", "finish", "kill", "refresh", "responses", "started_at",
-        "tree", "watch",
+        "alerts", "alive", "ended_at", "enrol", "events", "finish", "freeze", "isolate", "kill", "refresh", "release",
+        "responses", "started_at", "tree", "watch",
     },
 }  # fmt: skip
 NAMESPACES = {"agents": {"connect", "create", "get", "list"}, "alerts": {"get", "list", "watch"}}

@@ -21,6 +21,10 @@ def down(yes: bool) -> None:
     if agents:
         names = ", ".join(safe(str(agent["name"])) for agent in agents)
         click.echo(f"{len(agents)} agents live and will go on unwatched: {names}", err=True)
+        for word in ("frozen", "isolated"):
+            contained = ", ".join(safe(str(agent["name"])) for agent in agents if agent.get(word))
+            if contained:
+                click.echo(f"{word} now, and let go by this: {contained}", err=True)
         if not yes:
             click.confirm("Take Rubicon down?", abort=True, err=True)
     click.echo("plane and sensor are down" if stop.down(instance) else "nothing ran; what was left was removed")

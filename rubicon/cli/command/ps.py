@@ -46,11 +46,13 @@ def labels_of(words: Iterable[str]) -> dict[str, str]:
 def _table(output: Output, agents: Iterable[Agent]) -> None:
     def row(agent: Agent) -> list[Part]:
         alerts = str(agent.alert_count) + (f" (lost {agent.lost})" if agent.lost else "")
+        contained = [word for word, so in (("frozen", agent.frozen), ("isolated", agent.isolated)) if so]
+        state = f"{agent.state} ({', '.join(contained)})" if contained else agent.state
         labels = " ".join(f"{safe(key)}={safe(value)}" for key, value in sorted(agent.labels.items()))
         return [
             (agent.id, "dim"),
             (safe(agent.name), "bold"),
-            (agent.state, _STATES.get(agent.state, "dim")),
+            (state, "bold yellow" if contained else _STATES.get(agent.state, "dim")),
             (ago(agent.started_at), ""),
             (f"{agent.process_count}/{agent.process_total}", ""),
             (alerts, "bold red" if agent.alert_count else ""),

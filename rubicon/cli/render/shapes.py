@@ -14,7 +14,7 @@ from rubicon.client.records.response import Response
 
 FIELDS: dict[str, str] = {
     "ps": "id, name, labels, state (pending|running|finished|killed), host, started_at, ended_at, processes, "
-    "processes_total, alerts, flows, lost, on_alert, command, reason",
+    "processes_total, alerts, flows, lost, on_alert, command, reason, alert_id, frozen, isolated",
     "tree": "depth, pid, start_time (ns since boot), boot_id, parent_pid, exe, argv, cwd, uid, container, started_at, "
     "ended_at, status, signal",
     "events": "time (RFC 3339 with ns), kind, agent (id), host, boot_id, pid, start_time (ns since boot), record {epoch, "
@@ -24,7 +24,9 @@ FIELDS: dict[str, str] = {
     "ancestors (parent first), flow {protocol, source, destination}, evidence [{kind, text, time, fields}], coverage, "
     "response, response_id, repeats",
     "kill": "id, action, agent (id), state (requested|applied|verified|failed), reason, requested_by, killed, elapsed_ms, "
-    "survivors [{pid, start_time, name, why}], steps, error",
+    "survivors [{pid, start_time, name, why}], steps, error, expires_at, destroyed, dry_run, members [{pid, start_time, "
+    "name}]; "
+    "a target that it could not be asked of: target, error. The same for freeze, isolate and release",
     "coverage": "host, connected, kernel, loader, fact, hook, mechanism, state (full|partial|missing), missing, "
     "dies_with_sensor",
     "doctor": "check, ok, essential, detail, advice",
@@ -52,6 +54,9 @@ def agent(value: AgentRecord) -> dict[str, Any]:
         "on_alert": value.on_alert,
         "command": list(value.command),
         "reason": value.reason,
+        "alert_id": value.alert_id,
+        "frozen": value.frozen,
+        "isolated": value.isolated,
     }
 
 
@@ -127,7 +132,7 @@ def alert(value: Alert) -> dict[str, Any]:
 
 
 def response(value: Response) -> dict[str, Any]:
-    """A line of `kill`."""
+    """A line of `kill`, `freeze`, `isolate` and `release`."""
     return {
         "id": value.id,
         "action": value.action,
@@ -143,6 +148,10 @@ def response(value: Response) -> dict[str, Any]:
         ],
         "steps": list(value.steps),
         "error": value.error,
+        "expires_at": rfc3339(value.expires_at_ns),
+        "destroyed": value.destroyed,
+        "dry_run": value.dry_run,
+        "members": [{"pid": each.pid, "start_time": each.start_time, "name": each.name} for each in value.members],
     }
 
 

@@ -42,6 +42,10 @@ class AgentRecord:
     """What was launched, for people."""
     reason: str
     """Why it was killed, or empty."""
+    frozen: bool
+    """All its processes are stopped, by a response."""
+    isolated: bool
+    """It has no network, by a response."""
     alert_id: str
     """Alert for which it was killed, or empty."""
     cgroup_path: str
@@ -80,6 +84,8 @@ def facts(message: agent_pb2.Agent) -> dict[str, Any]:
         "lost": message.lost,
         "command": tuple(message.command),
         "reason": message.reason,
+        "frozen": message.frozen,
+        "isolated": message.isolated,
         "alert_id": message.alert_id,
         "cgroup_path": message.cgroup_path,
     }

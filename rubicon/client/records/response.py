@@ -24,12 +24,21 @@ class Survivor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A process of a target."""
+
+    pid: int
+    start_time: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
     """One response."""
 
     id: str
     action: str
-    """kill."""
+    """kill, freeze, isolate or release."""
     agent_id: str
     state: str
     """requested, applied, verified or failed."""
@@ -46,6 +55,18 @@ class Response:
     steps: tuple[str, ...]
     """How it was done and verified, in order."""
     error: str
+    expires_at_ns: int
+    """When a freeze or isolation ends by itself; 0 for never."""
+    destroyed: int
+    """Connections that an isolation cut."""
+    members: tuple[Member, ...]
+    """Of a dry run: whom it would touch."""
+    dry_run: bool
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When a freeze or isolation ends by itself."""
+        return moment(self.expires_at_ns)
 
     @property
     def requested_at(self) -> datetime | None:
@@ -54,7 +75,7 @@ class Response:
 
     @property
     def verified(self) -> bool:
-        """The kernel says that nothing is left."""
+        """The kernel says that it is done, and nothing is left."""
         return self.state == "verified"
 
     @classmethod
@@ -78,9 +99,15 @@ class Response:
             ),
             steps=tuple(message.steps),
             error=message.error,
+            expires_at_ns=nanoseconds(message.expires_at),
+            destroyed=message.destroyed,
+            members=tuple(
+                Member(pid=each.id.pid, start_time=each.id.start_time_ns, name=each.comm) for each in message.members
+            ),
+            dry_run=message.dry_run,
         )
 
     @classmethod
     def of_local(cls, answer: Mapping[str, Any]) -> Response:
-        """From the answer of the local socket's kill; fields of a newer sensor are ignored."""
+        """From the answer of the local socket; fields of a newer sensor are ignored."""
         return cls.of(ParseDict(dict(answer["response"]), response_pb2.Response(), ignore_unknown_fields=True))

@@ -42,7 +42,9 @@ USAGE: tuple[tuple[str, ...], ...] = (
     ("alerts", "--since", "²s"),
     ("alerts", "--since", "0001-01-01T00:00:00+14:00"),
     ("kill",),
-    ("kill", "a", "b"),
+    ("kill", "a", "-l", "k=v"),
+    ("kill", "-l", "nonsense"),
+    ("freeze", "a", "--ttl", "0"),
     ("coverage", "extra"),
     ("doctor", "extra"),
     ("logs", "nosuch"),
@@ -128,7 +130,7 @@ def test_a_dead_plane_is_3_and_names_what_works_without_it(told: World, cli: Cli
     assert "kill --local" in done.err
     told.local.answers["kill"] = {"ok": True, "response": {"state": "RESPONSE_STATE_VERIFIED", "killed": 2}}
     assert cli("kill", "--local", "rollout", "--reason", "r").code == 0
-    assert told.local.asked[-1] == {"op": "kill", "target": "rollout", "reason": "r", "force": False}
+    assert told.local.asked[-1] == {"op": "kill", "target": "rollout", "reason": "r", "force": False, "dry_run": False}
     assert cli("kill", "--local", "--force", "101@5").code == 0
     assert told.local.asked[-1]["target"] == {"pid": 101, "start_time": 5}
     told.local.answers["kill"] = {"ok": True, "response": {"state": "RESPONSE_STATE_APPLIED"}}

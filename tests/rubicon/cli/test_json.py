@@ -16,7 +16,7 @@ PROCESS = {"pid", "start_time", "boot_id", "exe", "argv", "cwd", "uid", "contain
 NAMES = {
     "ps": {
         "id", "name", "labels", "state", "host", "started_at", "ended_at", "processes", "processes_total", "alerts",
-        "flows", "lost", "on_alert", "command", "reason",
+        "flows", "lost", "on_alert", "command", "reason", "frozen", "isolated",
     },
     "tree": PROCESS | {"depth", "parent_pid", "started_at", "ended_at", "status", "signal"},
     "events": {"time", "kind", "agent", "host", "boot_id", "pid", "start_time", "record", "cursor"},
@@ -26,7 +26,7 @@ NAMES = {
     },
     "kill": {
         "id", "action", "agent", "state", "reason", "requested_by", "killed", "elapsed_ms", "survivors", "steps",
-        "error",
+        "error", "expires_at", "destroyed", "dry_run", "members",
     },
     "coverage": {
         "host", "connected", "kernel", "loader", "fact", "hook", "mechanism", "state", "missing", "dies_with_sensor",

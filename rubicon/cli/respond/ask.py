@@ -1,0 +1,110 @@
+"""Asking for a response, of one target or of a thousand: through the plane, or this host's sensor."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+import click
+
+from rubicon.cli.framework import Verdict, connect
+from rubicon.cli.respond.options import Order
+from rubicon.cli.respond.show import show
+from rubicon.cli.respond.whom import Chosen, Whom, chosen
+from rubicon.client import requests
+from rubicon.client.errors import RubiconError
+from rubicon.client.local import LocalSocket
+from rubicon.client.records.response import Response
+from rubicon.client.requests import Call
+from rubicon.client.sync import Client
+
+AT_ONCE = 16
+"""Targets asked of at the same time: a host carries out four, and there may be many hosts."""
+_LOCAL_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one target."""
+
+    whom: Whom
+    response: Response | None = None
+    error: str = ""
+
+
+def carry_out(order: Order, choice: Chosen, *, local: bool, as_json: bool) -> Verdict:
+    """Ask for it, show it, and say how it went.
+
+    Raises:
+        RubiconError: of a single target, what was refused; of many it is a row of the table.
+    """
+    if local:
+        targets = chosen(choice, order.action, None)
+        return _ask(order, targets, choice, lambda whom: _locally(order, whom), as_json)
+    with connect() as client:
+        targets = chosen(choice, order.action, client)
+        return _ask(order, targets, choice, lambda whom: client.call(_call(client, order, whom)), as_json)
+
+
+def _ask(
+    order: Order, targets: Sequence[Whom], choice: Chosen, ask: Callable[[Whom], Response], as_json: bool
+) -> Verdict:
+    if len(targets) == 1 and not choice.many:
+        return show(order, [Outcome(targets[0], ask(targets[0]))], as_json, table=False)
+    return show(order, _progress(order, targets, _all(targets, ask)), as_json, table=True)
+
+
+def _all(targets: Sequence[Whom], ask: Callable[[Whom], Response]) -> Iterator[Outcome]:
+    """As they are done; a failure is an outcome like another."""
+
+    def one(whom: Whom) -> Outcome:
+        try:
+            return Outcome(whom, ask(whom))
+        except RubiconError as error:
+            return Outcome(whom, error=error.message)
+
+    pool = ThreadPoolExecutor(AT_ONCE, "respond")
+    try:
+        for done in as_completed([pool.submit(one, whom) for whom in targets]):
+            yield done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C: those that were asked for are finished, the others are not begun
+
+
+def _progress(order: Order, targets: Sequence[Whom], outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    if not sys.stderr.isatty():
+        yield from outcomes
+        return
+    with click.progressbar(length=len(targets), label=order.action, file=sys.stderr, show_pos=True) as bar:
+        for outcome in outcomes:
+            bar.update(1)
+            yield outcome
+
+
+def _call(client: Client, order: Order, whom: Whom) -> Call[Response]:
+    if whom.process:
+        target = requests.process_target(*whom.process, "", "")
+    else:
+        target = requests.agent_target(client.agents.get(whom.agent).id)
+    if order.action == "kill":
+        return requests.kill(target, order.reason, order.force, order.dry_run)
+    if order.action == "freeze":
+        return requests.freeze(target, order.reason, order.force, order.ttl, order.dry_run)
+    if order.action == "isolate":
+        return requests.isolate(target, order.reason, order.force, order.ttl, order.dry_run, **order.isolation)
+    return requests.release(target, order.reason, order.dry_run)
+
+
+def _locally(order: Order, whom: Whom) -> Response:
+    target: object = {"pid": whom.process[0], "start_time": whom.process[1]} if whom.process else whom.agent
+    more = dict(order.isolation)
+    if order.ttl is not None:
+        more["ttl_ns"] = max(1, round(order.ttl * 1e9))
+    if order.action != "release":
+        more["force"] = order.force
+    answer = LocalSocket().call(
+        order.action, timeout=_LOCAL_TIMEOUT_S, target=target, reason=order.reason, dry_run=order.dry_run, **more
+    )
+    return Response.of_local(answer)

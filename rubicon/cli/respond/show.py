@@ -1,0 +1,90 @@
+"""What became of a response, for people and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from rubicon.cli.framework import Verdict
+from rubicon.cli.render import shapes
+from rubicon.cli.render.output import Output, Part
+from rubicon.cli.render.safe import safe
+from rubicon.cli.respond.options import Order
+from rubicon.client.records.response import Response
+
+if TYPE_CHECKING:
+    from rubicon.cli.respond.ask import Outcome
+
+
+def show(order: Order, outcomes: Iterable[Outcome], as_json: bool, *, table: bool) -> Verdict:
+    """Show them on stdout; partly, when one of them is not whole."""
+    output = Output()
+    found = []
+    for outcome in outcomes:
+        found.append(outcome)
+        if as_json:
+            output.json(_json(outcome))
+        elif outcome.response and not table:
+            _whole(output, outcome.response)
+    if table and not as_json:
+        _table(output, order, found)
+    return Verdict.YES if all(whole(outcome.response) for outcome in found) else Verdict.PARTLY
+
+
+def whole(response: Response | None) -> bool:
+    """It is done, and nothing is left; or it was a dry run."""
+    return response is not None and (response.dry_run or (response.verified and not response.survivors))
+
+
+def done(response: Response) -> str:
+    """What was done, in words."""
+    if response.dry_run:
+        return f"would {response.action} {len(response.members)} processes"
+    if response.action == "kill":
+        return f"killed {response.killed} processes"
+    if response.action == "isolate":
+        return f"isolated, {response.destroyed} connections cut"
+    return "frozen" if response.action == "freeze" else "released"
+
+
+def _json(outcome: Outcome) -> dict[str, Any]:
+    if outcome.response:
+        return shapes.response(outcome.response)
+    return {"target": outcome.whom.agent or outcome.whom.name, "error": outcome.error}
+
+
+def _whole(output: Output, response: Response) -> None:
+    good = whole(response)
+    parts: list[Part] = [
+        (f"{output.icon('✔' if good else '✘')} ", "green" if good else "bold red"),
+        (f"agent {response.agent_id}: {done(response)}", ""),
+        (f" in {response.elapsed_ns / 1e6:.0f} ms" if response.elapsed_ns else "", ""),
+        (f", until {response.expires_at:%H:%M:%S} UTC" if response.expires_at else "", ""),
+        (f"  ({'; '.join(safe(step) for step in response.steps)})", "dim"),
+    ]
+    output.wrapped(parts)
+    if response.error:
+        output.wrapped([(f"  {safe(response.error)}", "red")])
+    for member in response.members:
+        output.line([(f"  {member.pid} {safe(member.name)}", "")])
+    for each in response.survivors:
+        output.wrapped([(f"  left: {each.pid} {safe(each.name)}: {safe(each.why)}", "bold red")])
+
+
+def _table(output: Output, order: Order, found: list[Outcome]) -> None:
+    def row(outcome: Outcome) -> list[Part]:
+        response, good = outcome.response, whole(outcome.response)
+        why = response.error if response else outcome.error
+        return [
+            (f"{output.icon('✔' if good else '✘')}", "green" if good else "bold red"),
+            (outcome.whom.name, "bold"),
+            (response.agent_id if response else outcome.whom.agent, "dim"),
+            (done(response) if response else "not done", ""),
+            (f"{response.elapsed_ns / 1e6:.0f}" if response else "", ""),
+            (safe(why), "red"),
+        ]
+
+    output.table(("", "NAME", "AGENT", "DONE", "MS", "ERROR"), map(row, found))
+    failed = sum(not whole(outcome.response) for outcome in found)
+    tail = f", {failed} not whole" if failed else ""
+    output.line([(f"{order.action}: {len(found)} targets{tail}", "bold red" if failed else "")])
