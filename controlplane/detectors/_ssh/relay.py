@@ -20,16 +20,20 @@ from controlplane.detectors._ssh.conversation import (
     Conversation,
     Seen,
 )
-from controlplane.detectors._ssh.wire import MODES, Mode
+from controlplane.detectors._ssh.wire import MODES
 from controlplane.model.keys import ProcessKey
 from rubicon.v1 import event_pb2
 
 _OPEN_AT_LEAST = 60
 _SOON_NS = 250_000_000
+_PASSED_NS = 100_000_000
+"""What is relayed is passed on at once."""
+_NEWEST = 4
+"""Packets over SSH that what goes out is compared with."""
 _MANY = 256
 _DATA_HEADER = 9
-_SIZES = 4
-"""Different sizes that are counted."""
+_SIZES = 5
+"""Different sizes that are counted; so many must agree where nothing but sizes tells."""
 _TELLING, _LARGE = 4, 512
 """Bytes. Fewer are within the size of a channel's own messages; as many agree with nothing by chance."""
 _VOLUME = 2048
@@ -37,6 +41,37 @@ _VOLUME = 2048
 _CHANNEL_PACKETS = (32768, 32704, 16384)
 """Most bytes of one channel packet: OpenSSH, PuTTY and asyncssh; paramiko; dropbear."""
 X11 = range(6000, 6064)
+
+
+@dataclass(slots=True, eq=False)
+class Agreed:
+    """One direction of a connection: how much of what passed agrees in size with SSH packets."""
+
+    packets: int = 0
+    bytes: int = 0
+    agreeing: int = 0
+    sizes: set[int] = field(default_factory=set)
+
+    def add(self, size: int) -> None:
+        """A packet of this size agrees with one over SSH."""
+        self.agreeing += 1
+        if len(self.sizes) < _SIZES and size >= _TELLING:
+            self.sizes.add(size)
+
+    @property
+    def largest(self) -> int:
+        """Of the sizes that agree."""
+        return max(self.sizes, default=0)
+
+    @property
+    def weight(self) -> int:
+        """Different sizes that agree; a large one, which hardly does by chance, counts twice."""
+        return sum(2 if size >= _LARGE else 1 for size in self.sizes)
+
+    @property
+    def mostly(self) -> bool:
+        """At least three of four packets agree."""
+        return self.agreeing * 4 >= self.packets * 3
 
 
 @dataclass(slots=True, eq=False)
@@ -57,14 +92,13 @@ class Local:
     established: bool = False
     confirmed: bool = False
     """It was told so after that."""
-    came_out: set[int] = field(default_factory=set)
-    """Sizes of data that came in over SSH and went out here."""
-    went_in: set[int] = field(default_factory=set)
-    """Sizes of data that came in here and went out over SSH."""
-    sent: int = 0
-    taken: int = 0
-    """Bytes that came in here."""
-    out: int = 0
+    speaks: bool = False
+    """It speaks SSH, with the holder's own banner: it may be one more connection of a client of many."""
+    out: Agreed = field(default_factory=Agreed)
+    """What went out here against what had come in over SSH."""
+    back: Agreed = field(default_factory=Agreed)
+    """What came in here against what went out over SSH."""
+    over_ssh: int = 0
     """Bytes that went out over SSH since the connect."""
     received: deque[Seen] = field(default_factory=lambda: deque(maxlen=8))
     told: int = 0
@@ -73,20 +107,23 @@ class Local:
     def proof(self) -> int:
         """0 nothing yet, 1 the far side was told that the connection stands, 2 bytes were relayed.
 
-        A size can agree by chance, a large one hardly; so where nothing else was seen more of them must.
+        Sizes agree by chance, too; so where no confirmation was seen most of all that passes must agree, both ways, in
+        several sizes; right after something came in over SSH one and a large one will do.
         """
-        out, back = _weight(self.came_out), _weight(self.went_in)
-        if self.confirmed and (out or back):
+        if self.confirmed and (self.out.sizes or self.back.sizes):
             return 2
+        if self.speaks or not self._agrees:
+            return 1 if self.confirmed else 0
+        return 2
+
+    @property
+    def _agrees(self) -> bool:
+        out, back = self.out.weight, self.back.weight
         if self.through or self.conversation.serves:
-            relayed = min(out, back) >= 1
-        elif self.asked is not None and not self.below:
-            relayed = min(out, back) >= 1 and out + back >= 3
-        else:
-            relayed = min(out, back) >= 2
-        if relayed:
-            return 2
-        return 1 if self.confirmed else 0
+            return min(out, back) >= 1
+        if self.asked is not None and not self.below and max(self.out.largest, self.back.largest) >= _LARGE:
+            return min(out, back) >= 1
+        return min(out, back) >= _SIZES and self.out.mostly and self.back.mostly
 
     @property
     def display(self) -> bool:
@@ -127,6 +164,9 @@ class Relays:
         if cookie in self._locals or cookie == conversation.cookie or self.serving(process, now):
             return
         least = conversation.shape.least
+        if not least and not conversation.serves:
+            # it is not authenticated yet, and opens no channels
+            return
         enough = least + OPEN_ABOVE_LEAST if least else _OPEN_AT_LEAST
         asked = next((seen for seen in reversed(conversation.received) if seen.length >= enough), None)
         if asked is not None and now - asked.time_ns > _SOON_NS:
@@ -156,6 +196,7 @@ class Relays:
         # a near end may speak SSH as well: then both are true of this packet
         near = self._locals.get(packet.flow.cookie)
         if near is not None:
+            near.speaks = conversation is not None and conversation.banner == near.conversation.banner
             self._here(near, seen, packet.outbound)
             touched.append(near)
         for local in touched:
@@ -173,52 +214,50 @@ class Relays:
     def _over_ssh(local: Local, seen: Seen) -> None:
         conversation = local.conversation
         least = conversation.shape.least
-        local.out += seen.length
+        local.over_ssh += seen.length
         if (
             least
             and local.established
             and local.asked is not None
             and not local.below
-            and not local.sent
+            and not local.out.bytes
             and seen.length == least + CONFIRMATION_ABOVE_LEAST
             and seen == conversation.first_answer
-            and seen.time_ns - local.connect.time_ns <= _SOON_NS
+            and seen.time_ns - local.connect.time_ns <= _PASSED_NS
         ):
             local.confirmed = True
-        for got in local.received:
-            if 0 <= seen.time_ns - got.time_ns <= _SOON_NS and _carries(local, seen.length, got.length):
-                _add(local.went_in, got.length)
-        if local.through and _VOLUME <= local.taken <= local.out <= local.taken * 5 // 4 + _VOLUME:
-            _add(local.went_in, local.taken)
+        for got in list(local.received):
+            if seen.time_ns - got.time_ns > _PASSED_NS:
+                local.received.remove(got)
+            elif _carries(local, seen.length, got.length):
+                local.received.remove(got)
+                local.back.add(got.length)
+        volume = local.back.bytes
+        if local.through and _VOLUME <= volume <= local.over_ssh <= volume * 5 // 4 + _VOLUME:
+            local.back.add(volume)
 
     @staticmethod
     def _here(local: Local, seen: Seen, outbound: bool) -> None:
+        side = local.out if outbound else local.back
+        side.packets += 1
+        side.bytes += seen.length
         if not outbound:
             local.received.append(seen)
-            local.taken += seen.length
             return
-        local.sent += seen.length
-        for got in local.conversation.received:
-            # data comes after the channel was opened; what came before that is an answer to something else
-            if local.since_ns <= got.time_ns <= seen.time_ns <= got.time_ns + _SOON_NS and _carries(
-                local, got.length, seen.length
-            ):
-                _add(local.came_out, seen.length)
-
-
-def _add(sizes: set[int], size: int) -> None:
-    if len(sizes) < _SIZES and size >= _TELLING:
-        sizes.add(size)
-
-
-def _weight(sizes: set[int]) -> int:
-    return sum(2 if size >= _LARGE else 1 for size in sizes)
+        # data comes after the channel was opened; what came before that is an answer to something else
+        for got in list(local.conversation.received)[-_NEWEST:]:
+            late = seen.time_ns - got.time_ns
+            if got.time_ns >= local.since_ns and late <= _PASSED_NS and _carries(local, got.length, seen.length):
+                side.add(seen.length)
+                break
 
 
 def _carries(local: Local, wire: int, data: int) -> bool:
     """Whether a packet of `wire` bytes is exactly `data` bytes (or a whole channel packet of more) in CHANNEL_DATA,
     through a proxy also in CHANNEL_DATA of an SSH connection inside."""
-    modes: tuple[Mode, ...] = local.conversation.modes or MODES
+    modes = local.conversation.modes
+    if not modes and local.conversation.serves:
+        modes = MODES
     sizes = [data, *(most for most in _CHANNEL_PACKETS if most < data)]
     if any(mode.size(_DATA_HEADER + size) == wire for mode in modes for size in sizes):
         return True

@@ -30,7 +30,7 @@ def ask() -> bytes:
             connection.sendall(b"\x05\x01\x00\x01\x7f\x00\x00\x01" + target.to_bytes(2, "big"))
             if connection.recv(10)[:2] != b"\x05\x00":
                 return b""
-        for size in (50, 200, 700) if chatty else ():
+        for size in (50, 200, 700, 120, 900, 300) if chatty else ():
             connection.sendall(f"say {size} {'y' * (size // 2)}\n".encode())
             while size > 0 and (chunk := connection.recv(size)):
                 size -= len(chunk)
