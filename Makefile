@@ -45,12 +45,13 @@ format: $(VENV)/ready-dev ## Format Python and C
 	$(BIN)/ruff format -q .
 	clang-format -i bpf/*.c bpf/*.h
 
-generate: proto bpf ## Regenerate what is checked in: rubicon/v1, the record decoder, docs/cli.md
+generate: proto bpf ## Regenerate what is checked in: rubicon/v1, the record decoder, docs/cli.md, deploy/profile
 	$(BIN)/python -m sensor.kernel.generate_abi
 	$(BIN)/python docs/generate_cli.py
+	$(BIN)/python deploy/profile/generate.py
 
 check-generated: generate ## Fail when a generated file is not up to date
-	@git diff --exit-code --stat -- rubicon/v1 sensor/kernel/abi.py docs/cli.md || { echo "generated files differ: run 'make generate' and commit" >&2; exit 1; }
+	@git diff --exit-code --stat -- rubicon/v1 sensor/kernel/abi.py docs/cli.md deploy/profile || { echo "generated files differ: run 'make generate' and commit" >&2; exit 1; }
 
 golden: build ## Record the detectors' samples anew from real runs
 	$(BIN)/python -m pytest tests/e2e/ssh --golden

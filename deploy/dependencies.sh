@@ -5,9 +5,9 @@
 #   dependencies.sh test         the above, and the real programs that the tests run
 set -euo pipefail
 
-build=(clang llvm libbpf-dev libbpf1 libelf1 make python3-venv)
+build=(clang llvm libbpf-dev libbpf1 libelf1 libseccomp2 make python3-venv)
 demo=("${build[@]}" iproute2 openssh-server openssh-client procps)
-test=("${demo[@]}" clang-format gcc libc6-dev bpftool dropbear-bin putty-tools autossh netcat-openbsd rsync git tmux vim-tiny util-linux ruby systemd)
+test=("${demo[@]}" clang-format gcc libc6-dev bpftool dropbear-bin putty-tools autossh netcat-openbsd rsync git tmux vim-tiny util-linux ruby systemd runc sudo gdb)
 
 case ${1:-build} in
 build) wanted=("${build[@]}") ;;

@@ -17,6 +17,7 @@ from rubicon.cli.launch import multiplexer, wait
 from rubicon.cli.launch.alerts import AlertPrinter
 from rubicon.cli.launch.child import Child, NotStarted
 from rubicon.cli.launch.identity import Identity, chosen
+from rubicon.cli.launch.profile import launch as profiles
 from rubicon.cli.launch.terminal import Terminal
 from rubicon.cli.render.safe import safe
 from rubicon.client.errors import RubiconError, RubiconUnreachable
@@ -60,10 +61,14 @@ def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float |
 @click.option(
     "--alerts-to", type=click.File("a", lazy=False), metavar="FILE", help="Write alerts there, not to stderr."
 )
-@click.option("-q", "--quiet", is_flag=True, help="No summary.")
-@click.argument(
-    "command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="CMD…", shell_complete=program_names
+@click.option("--no-new-privs", is_flag=True, help="sudo and other setuid programs gain nothing inside.")
+@click.option("--privileged", is_flag=True, help="No launch profile: CMD keeps all capabilities and system calls.")
+@click.option(
+    "--profile", type=click.Choice(["show"]), help="Print the launch profile (--json: for programs), run nothing."
 )
+@click.option("--json", "as_json", is_flag=True, hidden=True)
+@click.option("-q", "--quiet", is_flag=True, help="No summary.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="CMD…", shell_complete=program_names)
 def run(
     name: str,
     labels: dict[str, str],
@@ -72,6 +77,10 @@ def run(
     on_alert: str,
     kill_on_exit: bool,
     alerts_to: TextIO | None,
+    no_new_privs: bool,
+    privileged: bool,
+    profile: str | None,
+    as_json: bool,
     quiet: bool,
     command: tuple[str, ...],
 ) -> ChildStatus:
@@ -79,13 +88,31 @@ def run(
 
     CMD keeps terminal, job control, signals, stdin and stdout, and its exit status. Alerts go to stderr as they happen;
     while CMD has the terminal (an editor, say) they wait for the summary. Plane and sensor are started unless they run,
-    and stay until 'rubicon down'.
+    and stay until 'rubicon down'. CMD runs under the launch profile (docs/launch-profile.md): some capabilities, system
+    calls and socket families are taken away.
     """
+    if privileged and no_new_privs:
+        raise click.UsageError("--privileged and --no-new-privs contradict each other")
+    limits = profiles.chosen(privileged=privileged, no_new_privs=no_new_privs)
+    if profile:
+        from rubicon.cli.launch.profile.show import show
+
+        show(limits, as_json)
+        return ChildStatus(0)
+    if not command or as_json:
+        raise click.UsageError("--json goes with --profile show" if command else "Missing argument 'CMD…'.")
     identity = chosen(user, os.environ)
     terminal = Terminal()
     _warn(command, identity, terminal)
+    if limits.forced and not quiet:
+        click.echo(
+            "rubicon: only root may launch CMD without no_new_privs: sudo and other setuid programs gain nothing inside "
+            "(--no-new-privs says that you know)",
+            err=True,
+        )
+    limits = limits.ready()
     ignored = wait.ignored()
-    child = Child.fork(command, identity, group=terminal.present, ignored=ignored)
+    child = Child.fork(command, identity, limits, group=terminal.present, ignored=ignored)
     try:
         agent_id = _enrol(child, name, labels, on_alert, command, identity)
     except BaseException:

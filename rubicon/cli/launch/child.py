@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rubicon.cli.launch.identity import Identity
+from rubicon.cli.launch.profile.launch import Profile
 
 _DEFAULT = (
     signal.SIGINT,
@@ -26,14 +27,26 @@ _DEFAULT = (
     signal.SIGPIPE,
     signal.SIGXFSZ,
 )
+_PROFILE, _EXEC = b"p", b"x"
+"""At which step the child failed; errno follows."""
 
 
 class NotStarted(Exception):
-    """CMD could not be executed; `status` is what env(1) would exit with: 127 not found, 126 otherwise."""
+    """CMD could not be executed; `status` is what env(1) would exit with: 127 not found, 126 otherwise.
 
-    def __init__(self, program: str, number: int) -> None:
-        super().__init__(f"{program}: {os.strerror(number)}")
-        self.status = 127 if number in (errno.ENOENT, errno.ENOTDIR) else 126
+    125 where the kernel has refused the launch profile.
+    """
+
+    def __init__(self, program: str, told: bytes) -> None:
+        step, number = told[:1], int(told[1:])
+        if step == _PROFILE:
+            super().__init__(
+                f"the kernel refuses the launch profile, and so {program} was not run: {os.strerror(number)}"
+            )
+            self.status = 125
+        else:
+            super().__init__(f"{program}: {os.strerror(number)}")
+            self.status = 127 if number in (errno.ENOENT, errno.ENOTDIR) else 126
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +60,19 @@ class Child:
     _failure: int
 
     @classmethod
-    def fork(cls, command: Sequence[str], identity: Identity, *, group: bool, ignored: Sequence[int] = ()) -> Child:
+    def fork(
+        cls,
+        command: Sequence[str],
+        identity: Identity,
+        profile: Profile,
+        *,
+        group: bool,
+        ignored: Sequence[int] = (),
+    ) -> Child:
         """Fork it; it waits.
 
         Args:
+            profile: what it runs under, ready.
             ignored: signals that the caller was started with ignored (nohup): CMD keeps them so.
         """
         gate, release = os.pipe()
@@ -64,7 +86,7 @@ class Child:
                 if group:
                     os.setpgid(0, 0)
                 if os.read(gate, 1):
-                    status = _become(command, identity, report, ignored)
+                    status = _become(command, identity, profile, report, ignored)
             finally:
                 os._exit(status)
         os.close(gate)
@@ -86,7 +108,7 @@ class Child:
         os.close(self._failure)
         if told:
             os.waitpid(self.pid, 0)
-            raise NotStarted(self.program, int(told))
+            raise NotStarted(self.program, told)
 
     def abandon(self) -> None:
         """It is not to run: let it end without having executed anything."""
@@ -103,13 +125,16 @@ class Child:
                 os.kill(self.pid, number)
 
 
-def _become(command: Sequence[str], identity: Identity, report: int, ignored: Sequence[int]) -> int:
+def _become(command: Sequence[str], identity: Identity, profile: Profile, report: int, ignored: Sequence[int]) -> int:
+    step = _PROFILE
     try:
         for number in _DEFAULT:
             signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        profile.apply()
+        step = _EXEC
         identity.become()
         os.execvpe(command[0], list(command), identity.environment(os.environ))
     except OSError as error:
-        os.write(report, str(error.errno or errno.EIO).encode())
+        os.write(report, step + str(error.errno or errno.EIO).encode())
         return 126

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from rubicon.cli.launch.child import Child
@@ -35,17 +38,46 @@ def forward(child: Child, terminal: Terminal) -> None:
 
 def wait(child: Child, terminal: Terminal) -> int:
     """Wait for the end; returns the status as a shell tells it: 0 to 255, 128 + n after signal n."""
-    while True:
-        # it stays unreaped until nothing is passed on any more: its pid cannot become a stranger's before
-        seen = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
-        if seen and seen.si_code in (os.CLD_STOPPED, os.CLD_TRAPPED):
-            if os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG):
-                _stop(child, terminal)
-            continue
-        _pass_nothing_on()
-        _, status = os.waitpid(child.pid, 0)
-        terminal.take(child, restore=os.WIFSIGNALED(status))
-        return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+    with _woken() as sleep:
+        while True:
+            # it stays unreaped until nothing is passed on any more: its pid cannot become a stranger's before
+            seen = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT | os.WNOHANG)
+            if seen is None:
+                sleep()
+            elif seen.si_code in (os.CLD_STOPPED, os.CLD_TRAPPED):
+                if os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG):
+                    _stop(child, terminal)
+            else:
+                break
+    _pass_nothing_on()
+    _, status = os.waitpid(child.pid, 0)
+    terminal.take(child, restore=os.WIFSIGNALED(status))
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+@contextlib.contextmanager
+def _woken() -> Iterator[Callable[[], None]]:
+    """A sleep that every signal ends, also one that came just before it.
+
+    A handler of Python's runs between two instructions: a signal that comes after the last one and before a blocking
+    call of the kernel would wait for that call's end, which for waitid is the child's.
+    """
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+
+    def sleep() -> None:
+        select.select([woken], [], [])
+        with contextlib.suppress(BlockingIOError):
+            os.read(woken, 4096)
+
+    try:
+        yield sleep
+    finally:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, before)
+        os.close(wake)
+        os.close(woken)
 
 
 def _stop(child: Child, terminal: Terminal) -> None:
