@@ -36,6 +36,8 @@ def built() -> Filter:
         made.set_attr(seccomp.Attr.ACT_BADARCH, seccomp.KILL_PROCESS)
         # without this, kernels before 5.16 slow the whole tree down (speculative store bypass off, for JITs in sandboxes)
         made.set_attr(seccomp.Attr.CTL_SSB, 1)
+        # load() says what the kernel said, not ECANCELED
+        made.set_attr(seccomp.Attr.API_SYSRAWRC, 1)
         for call in REFUSED:
             made.add_rule_exactly(seccomp.ERRNO(call.errno), call.name)
         for name in SOCKET_CALLS:
