@@ -24,11 +24,15 @@ async def main(name: str, *command: str) -> int:
         rollout = await asyncio.create_subprocess_exec(*GATE, *command, stdin=PIPE)
         await agent.enrol(pid=rollout.pid)
         over = asyncio.ensure_future(rollout.communicate(b"go\n"))
-        alert = asyncio.ensure_future(anext(agent.watch(min_severity="high")))
-        await asyncio.wait({over, alert}, return_when=asyncio.FIRST_COMPLETED)
-        if alert.done():
-            response = await agent.kill(reason=alert.result().title)
-            print(f"{alert.result().title}: killed {response.killed} processes, {response.state}")
+        watch = asyncio.ensure_future(anext(agent.watch(min_severity="high"), None))
+        await asyncio.wait({over, watch}, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            alert = watch.result() if watch.done() else None
+            if alert is not None:
+                response = await agent.kill(reason=alert.title)
+                print(f"{alert.title}: killed {response.killed} processes, {response.state}")
+        except rubicon.AgentKilledError as error:  # somebody else was faster: a rule, or a person
+            print(f"{error.agent} was stopped: {error.reason} (alert {error.alert_id or 'none'})")
         for depth, _, process in (await agent.tree(all=True)).walk():
             print("  " * depth + f"{process.pid} {process.exe}", *process.argv[1:])
         return await rollout.wait()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rubicon import client as client
     from rubicon.client import Agent as Agent
+    from rubicon.client import AgentKilledError as AgentKilledError
     from rubicon.client import Alert as Alert
     from rubicon.client import AsyncAgent as AsyncAgent
     from rubicon.client import AsyncClient as AsyncClient
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agent",
+    "AgentKilledError",
     "Alert",
     "AsyncAgent",
     "AsyncClient",

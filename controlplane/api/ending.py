@@ -35,18 +35,24 @@ class Ending:
         Raises:
             StoreUnavailable: it cannot be read.
         """
-        agent = await asyncio.to_thread(self._store.entities.agent, self._agent_id)
+        agent, undecided = await asyncio.to_thread(self._look)
         if agent is None or agent.state not in ENDED:
             return None, None
         rest = self._linger
-        if agent.state == agent_pb2.AGENT_STATE_KILLED:
-            responses = await asyncio.to_thread(self._store.entities.responses, agent_id=agent.id)
-            if agent.processes or any(_undecided(response) for response in responses):
-                rest = max(rest, SETTLED)
+        if undecided or (agent.processes and agent.state == agent_pb2.AGENT_STATE_KILLED):
+            rest = max(rest, SETTLED)
         # clocks of hosts differ: an end in the future counts as one of now
         left = rest - max(0.0, (time.time_ns() - convert.nanoseconds(agent.ended_at)) / 1e9)
         return (None, left) if left > 0 else (agent, None)
 
+    def _look(self) -> tuple[agent_pb2.Agent | None, bool]:
+        """The agent, and whether a kill of it is not decided yet.
 
-def _undecided(response: response_pb2.Response) -> bool:
-    return response.action == response_pb2.ACTION_KILL and response.state in _OPEN
+        It is read again after its responses: one that is decided by then is in it.
+        """
+        agent = self._store.entities.agent(self._agent_id)
+        if agent is None or agent.state != agent_pb2.AGENT_STATE_KILLED:
+            return agent, False
+        responses = self._store.entities.responses(agent_id=self._agent_id)
+        undecided = any(each.action == response_pb2.ACTION_KILL and each.state in _OPEN for each in responses)
+        return self._store.entities.agent(self._agent_id), undecided

@@ -12,6 +12,7 @@ A whole orchestrator:
         for alert in agent.watch(min_severity="high"):
             print(alert.time, alert.title, alert.process.exe)
             agent.kill(reason=alert.title)
+            break
 
 Names are loaded when they are first used: importing this package costs nothing, and neither the CLI nor a terminal
 library is ever loaded by it.
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from rubicon.client.agents import Agent as Agent
     from rubicon.client.aio import AsyncClient as AsyncClient
     from rubicon.client.aio_agents import AsyncAgent as AsyncAgent
+    from rubicon.client.errors import AgentKilledError as AgentKilledError
     from rubicon.client.errors import NotFound as NotFound
     from rubicon.client.errors import Refused as Refused
     from rubicon.client.errors import RubiconError as RubiconError
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Agent": "agents",
+    "AgentKilledError": "errors",
     "Alert": "records.alert",
     "AlertFlow": "records.alert",
     "AsyncAgent": "aio_agents",

@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rubicon.client import requests
-from rubicon.client.errors import AgentEnded
+from rubicon.client.errors import AgentEnded, AgentKilledError, DeadlineExceeded, RubiconUnreachable
 from rubicon.client.records.agent import AgentRecord, facts
 from rubicon.client.records.alert import Alert
 from rubicon.client.records.event import Event
 from rubicon.client.records.response import Response
 from rubicon.client.records.tree import Tree
+from rubicon.client.waiting import AgentWait
 
 if TYPE_CHECKING:
     from rubicon.client.sync import Client
@@ -60,9 +61,11 @@ class Agents:
 
         Raises:
             AgentNotFound: there is none.
-            AgentEnded: it has ended.
+            AgentEnded: it has ended; AgentKilledError: a response ended it.
         """
         found = self.get(agent)
+        if found.state == "killed":
+            raise AgentKilledError(found.reason, found.alert_id, found.name)
         if not found.alive:
             raise AgentEnded(f"agent {found.name} has ended ({found.state})")
         return found
@@ -162,12 +165,34 @@ class Agent(AgentRecord):
         """Its processes; with `all` those that have ended too."""
         return Tree(self.client.call(requests.get_tree(self.id, all, show_secrets))[1])
 
+    def wait(self, *, timeout: float | None = None) -> Agent:
+        """Wait until it has ended by itself; returns it then. Survives a restart of the plane.
+
+        Args:
+            timeout: seconds; None for ever.
+
+        Raises:
+            AgentKilledError: a response ended it; says the reason and the alert.
+            TimeoutError: it lives on.
+        """
+        wait = AgentWait(self.id, timeout)
+        try:
+            for ended in self.client.resuming(wait):
+                return self.client.agent(facts(ended))
+        except DeadlineExceeded:
+            raise wait.expired() from None
+        raise RubiconUnreachable("the client was closed while it waited")
+
     def alerts(self, *, min_severity: str = "", since: datetime | None = None) -> Iterator[Alert]:
         """Its alerts, newest first."""
         return self.client.alerts.list(self.id, min_severity=min_severity, since=since)
 
     def watch(self, *, min_severity: str = "", existing: bool = True) -> Iterator[Alert]:
-        """Its alerts as they happen, those that exist already first; again whenever one has changed; ends with it."""
+        """Its alerts as they happen, those that exist already first; again whenever one has changed; ends with it.
+
+        Raises:
+            AgentKilledError: a response ended it.
+        """
         return self.client.alerts.watch(self.id, min_severity=min_severity, existing=existing)
 
     def events(
@@ -178,7 +203,11 @@ class Agent(AgentRecord):
         cursor: str = "",
         follow: bool = False,
     ) -> Iterator[Event]:
-        """Its events, as `Client.events`."""
+        """Its events, as `Client.events`; with `follow` until it ends.
+
+        Raises:
+            AgentKilledError: with `follow`: a response ended it.
+        """
         return self.client.events(self.id, kinds=kinds, since=since, cursor=cursor, follow=follow)
 
     def responses(self) -> Iterator[Response]:

@@ -173,7 +173,7 @@ class AsyncClient:
         method = self._channel.unary_stream(
             call.path, request_serializer=_serialized, response_deserializer=call.answer.FromString
         )
-        answers = method(call.request, metadata=await self._metadata())
+        answers = method(call.request, metadata=await self._metadata(), timeout=call.timeout)
         try:
             async for answer in answers:
                 yield answer

@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rubicon.client import requests
-from rubicon.client.errors import AgentEnded
+from rubicon.client.errors import AgentEnded, AgentKilledError, DeadlineExceeded, RubiconUnreachable
 from rubicon.client.records.agent import AgentRecord, facts
 from rubicon.client.records.alert import Alert
 from rubicon.client.records.event import Event
 from rubicon.client.records.response import Response
 from rubicon.client.records.tree import Tree
+from rubicon.client.waiting import AgentWait
 
 if TYPE_CHECKING:
     from rubicon.client.aio import AsyncClient
@@ -44,6 +45,8 @@ class AsyncAgents:
     async def connect(self, agent: str) -> AsyncAgent:
         """As `get`, for an agent that lives; raises AgentEnded otherwise."""
         found = await self.get(agent)
+        if found.state == "killed":
+            raise AgentKilledError(found.reason, found.alert_id, found.name)
         if not found.alive:
             raise AgentEnded(f"agent {found.name} has ended ({found.state})")
         return found
@@ -115,6 +118,16 @@ class AsyncAgent(AgentRecord):
         """Its processes."""
         return Tree((await self.client.call(requests.get_tree(self.id, all, show_secrets)))[1])
 
+    async def wait(self, *, timeout: float | None = None) -> AsyncAgent:
+        """Wait until it has ended by itself; raises AgentKilledError where a response ended it, TimeoutError."""
+        wait = AgentWait(self.id, timeout)
+        try:
+            async for ended in self.client.resuming(wait):
+                return self.client.agent(facts(ended))
+        except DeadlineExceeded:
+            raise wait.expired() from None
+        raise RubiconUnreachable("the client was closed while it waited")
+
     def alerts(self, *, min_severity: str = "", since: datetime | None = None) -> AsyncIterator[Alert]:
         """Its alerts, newest first."""
         return self.client.alerts.list(self.id, min_severity=min_severity, since=since)
@@ -131,7 +144,7 @@ class AsyncAgent(AgentRecord):
         cursor: str = "",
         follow: bool = False,
     ) -> AsyncIterator[Event]:
-        """Its events."""
+        """Its events; with `follow` raises AgentKilledError where it is killed."""
         return self.client.events(self.id, kinds=kinds, since=since, cursor=cursor, follow=follow)
 
     def responses(self) -> AsyncIterator[Response]:

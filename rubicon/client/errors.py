@@ -11,7 +11,9 @@
     │   │   └── TokenExpired    it was good once
     │   ├── CallerIsAgent       the caller is itself watched
     │   ├── TargetProtected     only with force
-    │   ├── AgentNameTaken, AgentEnded, AlreadyEnrolled
+    │   ├── AgentNameTaken, AlreadyEnrolled
+    │   ├── AgentEnded          too late
+    │   │   └── AgentKilledError  a response ended it; says why
     │   └── HostMismatch, SensorDuplicate, Overloaded
     ├── NotFound                no such alert or response
     │   └── AgentNotFound, ProcessNotFound, CgroupNotFound
@@ -19,8 +21,9 @@
     │   └── CursorInvalid       the cursor is not one of ours, or its events are gone
     └── InternalError           a defect in Rubicon
 
-Each carries `reason`, a name of ErrorReason (error.proto) without its prefix, and `hint`, what to do next. This module
-imports nothing, so that `rubicon run` can use it before anything heavy is loaded.
+Each carries `reason`, a name of ErrorReason (error.proto) without its prefix, and `hint`, what to do next; only the
+`reason` of AgentKilledError is what the agent was killed for. This module imports nothing, so that `rubicon run` can
+use it before anything heavy is loaded.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from typing import ClassVar
 class RubiconError(Exception):
     """Base of all; the message says what was wrong, `hint` what to do (it may be empty)."""
 
-    reason: ClassVar[str] = ""
+    reason: str = ""
     advice: ClassVar[str] = ""
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -111,6 +114,24 @@ class AgentEnded(Refused):
     """The agent has already ended."""
 
     reason = "AGENT_ENDED"
+
+
+class AgentKilledError(AgentEnded):
+    """The agent that was waited for was killed by a response: this is no failure of the infrastructure.
+
+    `reason` is the response's, `alert_id` the alert for which it was (empty when it was no alert), `agent` the name.
+    """
+
+    reason = ""
+    advice = ""
+
+    def __init__(self, reason: str, alert_id: str = "", agent: str = "") -> None:
+        super().__init__(f"agent {agent} was killed: {reason or 'no reason given'}")
+        self.reason = reason
+        self.alert_id = alert_id
+        self.agent = agent
+        if alert_id:
+            self.hint = f"see its alerts with 'rubicon alerts {agent}'"
 
 
 class AlreadyEnrolled(Refused):

@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from rubicon.client import requests
 from rubicon.client.errors import Overloaded, RubiconError, RubiconUnreachable
 from rubicon.client.records.alert import Alert
+from rubicon.client.records.ended import Ended
 from rubicon.client.records.event import Event
 
 T = TypeVar("T", covariant=True)
@@ -50,16 +51,23 @@ class AlertWatch:
         self._began_ns = 0 if existing else time.time_ns()
         self._again = False
 
-    def call(self) -> requests.Call[Alert | bool]:
+    def call(self) -> requests.Call[Alert | Ended | None]:
         """After the first time, what exists is asked for as well."""
         existing = self._existing or self._again
         self._again = True
         return requests.watch_alerts(self._agent, self._min_severity, existing, self._show_secrets)
 
-    def take(self, answer: Alert | bool) -> Sequence[Alert]:
-        """The alert, unless it was given in this very state or is older than the watch."""
-        if isinstance(answer, bool):
-            self.endless = answer
+    def take(self, answer: Alert | Ended | None) -> Sequence[Alert]:
+        """The alert, unless it was given in this very state or is older than the watch.
+
+        Raises:
+            AgentKilledError: the one agent that is watched was killed.
+        """
+        if isinstance(answer, Ended):
+            self.endless = False
+            answer.judge()
+            return ()
+        if answer is None:
             return ()
         if self._detector and answer.detector != self._detector:
             return ()
@@ -92,14 +100,19 @@ class EventStream:
         self._show_secrets = show_secrets
         self.endless = follow
 
-    def call(self) -> requests.Call[list[Event] | bool]:
+    def call(self) -> requests.Call[list[Event] | Ended]:
         """From the last event on."""
         return requests.stream_events(*self._arguments, self._cursor, self.endless, self._show_secrets)
 
-    def take(self, answer: list[Event] | bool) -> Sequence[Event]:
-        """All of them."""
-        if isinstance(answer, bool):
-            self.endless = answer
+    def take(self, answer: list[Event] | Ended) -> Sequence[Event]:
+        """All of them.
+
+        Raises:
+            AgentKilledError: the one agent that is followed was killed.
+        """
+        if isinstance(answer, Ended):
+            self.endless = False
+            answer.judge()
             return ()
         if answer:
             self._cursor = answer[-1].cursor

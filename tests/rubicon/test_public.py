@@ -19,8 +19,8 @@ from rubicon.client import errors
 from rubicon.v1 import error_pb2
 
 PACKAGE = {
-    "Agent", "Alert", "AsyncAgent", "AsyncClient", "Client", "Coverage", "Event", "NotFound", "Process", "Refused",
-    "Response", "RubiconError", "RubiconUnreachable", "Tree", "client", "errors",
+    "Agent", "AgentKilledError", "Alert", "AsyncAgent", "AsyncClient", "Client", "Coverage", "Event", "NotFound",
+    "Process", "Refused", "Response", "RubiconError", "RubiconUnreachable", "Tree", "client", "errors",
 }  # fmt: skip
 CLIENT = (PACKAGE - {"client"}) | {"AlertFlow", "CoverageFact", "Evidence", "Survivor"}
 METHODS = {
@@ -30,13 +30,14 @@ METHODS = {
     },
     "Agent": {
         "alerts", "alive", "ended_at", "enrol", "events", "finish", "freeze", "isolate", "kill", "refresh", "release",
-        "responses", "started_at", "tree", "watch",
+        "responses", "started_at", "tree", "wait", "watch",
     },
 }  # fmt: skip
 NAMESPACES = {"agents": {"connect", "create", "get", "list"}, "alerts": {"get", "list", "watch"}}
 ERRORS = {
-    "AgentEnded", "AgentNameTaken", "AgentNotFound", "AlreadyEnrolled", "CallerIsAgent", "CgroupNotFound",
-    "CursorInvalid", "DeadlineExceeded", "HostMismatch", "InternalError", "InvalidArgument", "NotFound", "Overloaded",
+    "AgentEnded", "AgentKilledError", "AgentNameTaken", "AgentNotFound", "AlreadyEnrolled", "CallerIsAgent",
+    "CgroupNotFound", "CursorInvalid", "DeadlineExceeded", "HostMismatch", "InternalError", "InvalidArgument",
+    "NotFound", "Overloaded",
     "PermissionDenied", "ProcessNotFound", "Refused", "RubiconError", "RubiconUnreachable", "SensorDuplicate",
     "SensorUnreachable", "StoreUnavailable", "TargetProtected", "TokenExpired", "Unauthenticated",
 }  # fmt: skip
