@@ -7,14 +7,15 @@ banner; the sizes of the request; the agent's side serving a connection that it 
 SSH makes the holder connect somewhere and relay). What severity follows from which evidence stands in
 `case.Case.severity`.
 
-Cannot see: SSH inside TLS or another encrypted carrier (its banner is hidden), a connection that was already up when
-the agent was enrolled, except when a forward is used over it, packets on hosts without the per-packet program
-(coverage says so). The sizes are not known with compression, or where a peer pads at random; argv, config and
-behaviour do not depend on them.
+Cannot see: SSH inside TLS or another encrypted carrier, unless arguments or configuration ask for the forward; clients
+that pad at random together with servers that do; a connection that was already up when the agent was enrolled;
+tunnels that are no forwards (standard input and output of a session, `ssh -w`); the use of a forward whose near end
+is a Unix socket or an X server's port; packets on hosts without the per-packet program (coverage says so). The page
+says what weakens it.
 
 Known false alarms: a program that keeps an SSH session and connects elsewhere within a quarter of a second of each
 answer, where its next message over SSH has exactly the size of a channel confirmation and leaves before anything is
-sent on the new connection.
+sent on the new connection; a client whose first message is none of the usual ones and has a request's size.
 
 Sources: RFC 4253, RFC 4254 7.1 and 7.2, OpenSSH ssh.c, clientloop.c, channels.c, mux.c, readconf.c.
 ATT&CK: T1572 (protocol tunneling), T1090 (proxy).
