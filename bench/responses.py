@@ -1,0 +1,166 @@
+"""kill, freeze, isolate and release, from the API call to verified, against trees of many sizes and tempers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from bench.host import BIN, ENVIRONMENT, compiled, up
+from bench.stats import percentile
+from rubicon import Agent, Client
+from rubicon.client.errors import AgentNotFound
+from tests.sensor.act.keeper import compiled as program
+from tests.sensor.act.keeper import kept
+
+BARS_MS = {
+    ("kill", "fork bomb, 64-way"): 50,
+    ("kill", "fork bomb, 500-way, no cgroup of its own"): 300,
+    ("isolate", "100 processes, 1 000 sockets"): 500,
+}
+
+
+@dataclass
+class Timings:
+    """Milliseconds of one action against one kind of tree."""
+
+    action: str
+    tree: str
+    values: list[float] = field(default_factory=list)
+
+    @property
+    def bar(self) -> float | None:
+        """Of p99, from the issue that asked for it."""
+        return BARS_MS.get((self.action, self.tree))
+
+    @property
+    def holds(self) -> bool:
+        """p99 is not above the bar."""
+        return self.bar is None or percentile(self.values, 0.99) <= self.bar
+
+    def markdown(self) -> str:
+        """One table row."""
+        p50, p99 = percentile(self.values, 0.5), percentile(self.values, 0.99)
+        bar = "" if self.bar is None else f"p99 ≤ {self.bar:g}"
+        verdict = "" if self.bar is None else "yes" if self.holds else "NO"
+        most = max(self.values)
+        return f"| {self.action} | {self.tree} | {p50:.1f} | {p99:.1f} | {most:.1f} | {bar} | {verdict} | {len(self.values)} |"
+
+
+HEAD = (
+    "| action | against | p50 ms | p99 ms | max ms | bar | holds | runs |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
+)
+
+
+def measure(rounds: int) -> list[Timings]:
+    """All of them; `rounds` of the small trees, fewer of the large ones."""
+    os.environ["RUBICON_INSTANCE"] = ENVIRONMENT["RUBICON_INSTANCE"]
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+
+    def timed(action: str, tree: str, call: object) -> None:
+        started = time.monotonic()
+        response = call()  # type: ignore[operator]
+        elapsed = (time.monotonic() - started) * 1000
+        if not response.verified:
+            raise RuntimeError(f"{action} of {tree}: {response.error} {response.survivors}")
+        found[action, tree].append(elapsed)
+
+    with up(), Client() as client, _accepting() as port:
+        for count, how in ((1, "idle"), (100, "idle"), (100, "busy"), (5000, "idle"), (100, "sockets")):
+            tree = f"{count} processes, {'1 000 sockets' if how == 'sockets' else how}"
+            for turn in range(rounds if count <= 100 else max(2, rounds // 10)):
+                with _tree(f"tree-{turn}", count, how, port) as name:
+                    agent = _agent(client, name, count)
+                    if how != "sockets":
+                        timed("freeze", tree, agent.freeze)
+                        timed("release", tree, agent.release)
+                    timed("isolate", tree, agent.isolate)
+                    timed("release", tree, agent.release)
+                    timed("kill", tree, agent.kill)
+        for _ in range(rounds):
+            _bomb(client, "64", "fork bomb, 64-way", timed)
+    os.environ["RUBICON_SENSOR_ENROL_MOVE"] = ENVIRONMENT["RUBICON_SENSOR_ENROL_MOVE"] = "never"
+    try:
+        with up(), Client() as client:
+            for _ in range(rounds):
+                _bomb(client, "500", "fork bomb, 500-way, no cgroup of its own", timed)
+    finally:
+        del os.environ["RUBICON_SENSOR_ENROL_MOVE"], ENVIRONMENT["RUBICON_SENSOR_ENROL_MOVE"]
+    return [Timings(action, tree, values) for (action, tree), values in found.items()]
+
+
+def _bomb(client: object, width: str, tree: str, timed: object) -> None:
+    with kept(program("bomb"), width, "30", "mixed", most=3 * int(width) + 1000) as bomb:
+        agent = client.agents.create().enrol(pid=bomb.pid)  # type: ignore[attr-defined]
+        bomb.release()
+        bomb.line()
+        deadline = time.monotonic() + 20
+        while len(bomb.living()) < int(width) * 0.6:
+            if time.monotonic() > deadline:
+                raise RuntimeError("the bomb does not grow")
+            time.sleep(0.005)
+        timed("kill", tree, agent.kill)  # type: ignore[operator]
+        if bomb.living():
+            raise RuntimeError(f"survivors of the bomb: {bomb.living()}")
+
+
+def _agent(client: Client, name: str, count: int) -> Agent:
+    """Once the plane knows all of it."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(AgentNotFound):
+            if (agent := client.agents.get(name)).process_count >= count:
+                return agent
+        time.sleep(0.02)
+    raise RuntimeError(f"the plane does not know the {count} processes of {name}")
+
+
+@contextmanager
+def _tree(name: str, count: int, how: str, port: int) -> Iterator[str]:
+    command = [
+        str(BIN / "rubicon"),
+        "run",
+        "-q",
+        "--name",
+        name,
+        "--",
+        str(compiled("tree")),
+        str(count),
+        how,
+        str(port),
+    ]
+    with subprocess.Popen(
+        command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout
+        if process.stdout.readline() != "ready\n":
+            raise RuntimeError(f"the tree of {count} did not grow")
+        yield name
+        process.wait(timeout=60)
+
+
+@contextmanager
+def _accepting() -> Iterator[int]:
+    """A server that keeps what it accepts; its port."""
+    held: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    held.append(server.accept()[0])
+                except OSError:
+                    return
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield int(server.getsockname()[1])
+    for each in held:
+        each.close()
