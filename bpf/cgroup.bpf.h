@@ -43,12 +43,32 @@ static __always_inline void place_of(struct task_struct *task, __u64 home, struc
 	}
 }
 
-/* True for a process that an agent moved into an enrolled cgroup, and for its children: it is never tagged. */
-static __always_inline bool stranger_known(__u32 pid, __u64 start_time)
+/*
+ * An agent moved this process into AGENT's cgroup, or it was born to one that was: it is never tagged. Where it finds no room in the
+ * map, nobody else is tagged by being in that cgroup: rather one too few than a stranger that dies for an agent.
+ */
+static __always_inline void stranger_add(__u32 pid, __u64 start_time, __u64 agent)
+{
+	struct stranger stranger = { .start_time = start_time };
+	struct agent_state *state;
+
+	if (!UPDATE(strangers, &pid, &stranger, BPF_ANY))
+		return;
+	state = agent_get(agent);
+	if (state)
+		BITS_SET(&state->flags, AGENT_ALL_STRANGERS);
+}
+
+/* True for an untagged process in AGENT's cgroup that is a stranger there, or may be one. */
+static __always_inline bool stranger_known(__u32 pid, __u64 start_time, __u64 agent)
 {
 	struct stranger *stranger = LOOKUP(strangers, &pid);
+	struct agent_state *state;
 
-	return stranger && stranger->start_time == start_time;
+	if (stranger && stranger->start_time == start_time)
+		return true;
+	state = agent_get(agent);
+	return state && (state->flags & AGENT_ALL_STRANGERS);
 }
 
 /* Take an untagged process into the agent whose cgroup it is in. */

@@ -77,15 +77,16 @@ enum tag_flag {
 };
 
 enum agent_flag {
-	AGENT_CONDEMNED = 1 << 0,    /* its tasks die at fork and exec */
-	AGENT_ISOLATED = 1 << 1,     /* its sockets are refused and dropped */
-	AGENT_STRANGER = 1 << 2,     /* an untagged process was moved into its cgroup: no cgroup.kill */
-	AGENT_OWN_CGROUP = 1 << 3,   /* has a cgroup of its own */
-	AGENT_LEAVERS = 1 << 4,	     /* a tagged task left the cgroup: per-packet programs follow it */
-	AGENT_TAG_PRESSURE = 1 << 5, /* condemned at the tag hash's high-water mark */
-	AGENT_LOOPBACK = 1 << 6,     /* isolated, but for loopback addresses */
-	AGENT_ALLOWS = 1 << 7,	     /* isolated, but for what the allow trie holds */
-	AGENT_NO_UNIX = 1 << 8,	     /* isolated, from AF_UNIX as well */
+	AGENT_CONDEMNED = 1 << 0,     /* its tasks die at fork and exec */
+	AGENT_ISOLATED = 1 << 1,      /* its sockets are refused and dropped */
+	AGENT_STRANGER = 1 << 2,      /* an untagged process was moved into its cgroup: no cgroup.kill */
+	AGENT_OWN_CGROUP = 1 << 3,    /* has a cgroup of its own */
+	AGENT_LEAVERS = 1 << 4,	      /* a tagged task left the cgroup: per-packet programs follow it */
+	AGENT_TAG_PRESSURE = 1 << 5,  /* condemned at the tag hash's high-water mark */
+	AGENT_LOOPBACK = 1 << 6,      /* isolated, but for loopback addresses */
+	AGENT_ALLOWS = 1 << 7,	      /* isolated, but for what the allow trie holds */
+	AGENT_NO_UNIX = 1 << 8,	      /* isolated, from AF_UNIX as well */
+	AGENT_ALL_STRANGERS = 1 << 9, /* a stranger found no room in its map: nobody is tagged by its place any more */
 };
 
 enum join_reason {

@@ -170,7 +170,7 @@ int BPF_PROG(process_exec, struct task_struct *task, pid_t old_pid, struct linux
 	} else {
 		place_of(task, 0, &place);
 		agent = place.agent;
-		if (!agent || stranger_known(pid, start_time))
+		if (!agent || stranger_known(pid, start_time, agent))
 			return 0;
 		known = place_enrol(pid, start_time, agent);
 		if (known)

@@ -43,14 +43,13 @@ static __always_inline __u64 fork_untagged(struct task_struct *maker, struct tas
 {
 	__u32 maker_pid = BPF_CORE_READ(maker, tgid), child_pid = BPF_CORE_READ(child, tgid);
 	__u64 start_time = BPF_CORE_READ(child, start_boottime);
-	struct stranger stranger = { .start_time = start_time };
 	struct place place;
 
 	place_of(child, 0, &place);
 	if (!place.agent)
 		return 0;
-	if (stranger_known(maker_pid, BPF_CORE_READ(maker, group_leader, start_boottime))) {
-		UPDATE(strangers, &child_pid, &stranger, BPF_ANY);
+	if (stranger_known(maker_pid, BPF_CORE_READ(maker, group_leader, start_boottime), place.agent)) {
+		stranger_add(child_pid, start_time, place.agent);
 		return 0;
 	}
 	if (place_enrol(child_pid, start_time, place.agent))

@@ -42,7 +42,6 @@ static __always_inline void join_tagged(struct task_struct *mover, struct task_s
 static __always_inline void join_untagged(struct task_struct *mover, struct task_struct *task, __u32 pid)
 {
 	__u64 start_time = BPF_CORE_READ(task, group_leader, start_boottime);
-	struct stranger stranger = { .start_time = start_time };
 	struct agent_state *state;
 	struct place place;
 	struct tag *by;
@@ -52,12 +51,12 @@ static __always_inline void join_untagged(struct task_struct *mover, struct task
 		return;
 	by = tag_current();
 	if (by) {
-		UPDATE(strangers, &pid, &stranger, BPF_ANY);
+		stranger_add(pid, start_time, place.agent);
 		state = agent_get(place.agent);
 		if (state)
 			BITS_SET(&state->flags, AGENT_STRANGER);
 		join_emit(mover, task, &place, by->agent, JOIN_STRANGER);
-	} else if (!stranger_known(pid, start_time) && place_enrol(pid, start_time, place.agent)) {
+	} else if (!stranger_known(pid, start_time, place.agent) && place_enrol(pid, start_time, place.agent)) {
 		join_emit(mover, task, &place, place.agent, JOIN_ENROLLED);
 	}
 }

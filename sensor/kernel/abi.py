@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final, NamedTuple
 
-DIGEST: Final = "cf447f408b67f5ae"
+DIGEST: Final = "9f7044774afb7d8b"
 """Of every layout, name and number below."""
 
 HEADER: Final = Struct("<2HI5Q2I")
@@ -334,6 +334,7 @@ class AgentFlag(IntFlag):
     LOOPBACK = 64
     ALLOWS = 128
     NO_UNIX = 256
+    ALL_STRANGERS = 512
 
 
 class JoinReason(IntEnum):

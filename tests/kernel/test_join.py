@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 from collections.abc import Callable
 
@@ -173,6 +174,26 @@ def test_stranger_that_an_outsider_moves_again_stays_one(watched: Watched) -> No
     watched.move(stranger.pid, watched.root)
     watched.move(stranger.pid, watched.cgroup)
     assert stranger.pid not in watched.tagged()
+
+
+def test_stranger_that_finds_no_room_is_not_tagged_either(watched: Watched) -> None:
+    strangers = watched.kernel._maps["strangers"]
+    for number in range(strangers.max_entries + 1):  # pids that no process can have
+        try:
+            strangers.update(struct.pack("<I", (1 << 30) + number), bytes(strangers.value_size))
+        except OSError:
+            break
+    else:
+        pytest.fail("the map takes more than it has room for")
+    outsider, stranger = watched.held("true"), watched.held("sh", "-c", "/bin/true & wait; exec /bin/true")
+    watched.python(_MOVE, watched.cgroup, stranger.pid)
+    assert watched.one("join").join.reason == STRANGER
+    watched.kernel.agents.set_flags(AGENT, on=AgentFlag.CONDEMNED)
+    watched.go(stranger)
+    assert stranger.wait(10) == 0, "it forks and executes, and does not die for the agent"
+    watched.move(outsider.pid, watched.cgroup)
+    assert not watched.tagged(), "who else comes could be a stranger"
+    assert {event.process.pid for event in watched.read()}.isdisjoint({stranger.pid, outsider.pid})
 
 
 def test_agent_that_moves_its_own_processes_moves_no_stranger(watched: Watched) -> None:
