@@ -87,6 +87,22 @@ _SCRUBBED = (
     ),
 )
 
+_UNREAD = (
+    Scenario(
+        "unread-argv",
+        "bash -c 'exec {ssh} -oSendEnv=$(head -c 20000 /dev/zero | tr \\\\0 a) -N -R {port}:{target} {to}'",
+        kinds(WIRE, USE),
+        9218,
+    ),
+    Scenario(
+        "unread-config",
+        "sh -c 'exec ssh -F /dev/stdin -N box < {dir}/stdin.conf'",
+        kinds(WIRE, USE),
+        9219,
+        prepare=config("stdin.conf", "RemoteForward 9219 127.0.0.1:8000"),
+    ),
+)
+
 _TLS = (
     Scenario(
         "tls-argv",
@@ -144,4 +160,4 @@ _OWN = (
     Scenario("own-child", "{python} {clients}/paramiko_own.py child", kinds(USE), 9241, hasty=True, chatty=True),
 )
 
-HITS = (*_SCRUBBED, *_TLS, *_HASTY, *_OWN)
+HITS = (*_SCRUBBED, *_UNREAD, *_TLS, *_HASTY, *_OWN)
