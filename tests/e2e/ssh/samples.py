@@ -26,8 +26,8 @@ _NOT_READ = frozenset(("socket", "bind", "listen", "send", "join", "loss", "tamp
 _NUMBERED = frozenset(("epoch", "pid", "cookie", "netns_cookie", "cgroup_id", "cgroup_ids", "inode", "device"))
 _TIMES = frozenset(("time_ns", "start_time_ns"))
 _FIRST_NS = 1_000_000_000
-_PAYLOAD = 64
-"""Bytes of a payload that are kept: a banner, or the head of a packet of the key exchange."""
+_PAYLOAD, _HEAD = 64, 12
+"""Bytes of a payload that are kept: of one with a banner, and of any other, such as a packet of the key exchange."""
 
 
 class Cleaner:
@@ -57,7 +57,11 @@ class Cleaner:
                 copy.enrol.enrolled_by = "uid 0"
                 del copy.enrol.command[:]
             if copy.HasField("payload"):
-                copy.payload.data = event.payload.data[:_PAYLOAD]
+                copy.payload.data = event.payload.data[: _PAYLOAD if event.payload.data.startswith(b"SSH-") else _HEAD]
+            if copy.HasField("packet"):
+                # its connect has told the rest
+                for name in ("family", "type", "protocol", "source", "source_port", "destination", "netns_cookie"):
+                    copy.packet.flow.ClearField(name)
             yield json.dumps(MessageToDict(copy, preserving_proto_field_name=True), separators=(",", ":"))
 
     def _message(self, message: Message) -> None:

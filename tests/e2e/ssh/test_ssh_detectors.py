@@ -13,7 +13,7 @@ from tests.e2e.ssh.samples import Cleaner
 from tests.e2e.ssh.scenario import Scenario, sample_path
 from tests.e2e.ssh.world import World
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]  # others may hold the lock
 FORWARD, OUTBOUND = "ssh-remote-forward", "ssh-outbound"
 ID_OF = {"ssh_remote_forward": FORWARD, "ssh_outbound": OUTBOUND}
 OUTBOUND_SAMPLES = frozenset(("command", "dbclient", "long-lived"))
