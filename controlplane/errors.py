@@ -10,6 +10,7 @@
     ├── SensorUnreachable, HostMismatch, SensorDuplicate, CommandTimeout
     ├── InvalidArgument, CursorInvalid, NotFound, TargetProtected
     ├── SettingsInvalid       the settings file, at start
+    ├── AuditKeyUnusable      the key that signs the audit, at start
     ├── StoreUnavailable      locked or full; nothing was acknowledged
     ├── TooSlow               a watcher did not keep up
     └── Internal              a defect in Rubicon
@@ -164,6 +165,12 @@ class SettingsInvalid(InvalidArgument):
     """The settings file cannot be read, or something in it cannot be; the message names file and line."""
 
     next_step = "correct the settings file"
+
+
+class AuditKeyUnusable(PlaneError):
+    """The key that signs the audit, or the file of what it signed, cannot be used as it is."""
+
+    next_step = "run it as root, and look at the state folder's owner, mode and free space"
 
 
 class TargetProtected(PlaneError):

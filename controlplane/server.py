@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import fcntl
 import gc
-import grp
 import os
 import signal
 import sys
@@ -15,7 +14,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from controlplane import detectors, logs
@@ -26,7 +24,12 @@ from controlplane.api.events import EventServicer
 from controlplane.api.guard import Guard
 from controlplane.api.hub import Hub
 from controlplane.api.responses import ResponseServicer
+from controlplane.api.serving import give_to_group, listen, new_server
+from controlplane.api.witness import Witness
 from controlplane.audit.audit import Audit
+from controlplane.audit.follow import Follower
+from controlplane.audit.notary import Notary
+from controlplane.audit.record import Deed
 from controlplane.errors import PlaneError, SettingsInvalid
 from controlplane.ingest.connect import VERSION, SensorServicer
 from controlplane.ingest.intake import Intake
@@ -53,8 +56,6 @@ from rubicon.v1 import (
 from rubicon.v1.instance import Instance
 
 _log = logs.get("server")
-GROUP = "rubicon"
-"""Members may use the sockets."""
 
 
 class Plane:
@@ -89,16 +90,22 @@ class Plane:
 
         Raises:
             StoreUnavailable: the store cannot be used.
+            AuditKeyUnusable: the key that signs the audit cannot be used.
             OSError: the socket cannot be made.
         """
         settings = self.settings
+        notary = Notary(self._folder.parent)
         self.store = Store(self._folder, settings.store)
         self.pipeline = Pipeline(policy=Policy(self.rules))
         self.sensors = Sensors(self.pipeline.cover)
-        self.audit = Audit(self.store)
+        self.audit = Audit(self.store, notary, settings.audit)
+        self.audit.start()
+        rules = "; ".join(f"{rule.name}{'' if rule.enforce else ' (monitor)'}" for rule in self.rules)
+        self.audit.note(Deed("start", f"plane {VERSION}"), detail=f"rules: {rules or 'none'}")
+        self.follower = Follower(self.audit, self.store)
         self.hub = Hub(settings.watch)
         self.responder = Responder(self.sensors, self.pipeline, self.store, settings.wire.command_timeout)
-        carrier = Carrier(self.responder.obey, self.sensors.wait_for, self.pipeline, self.audit)
+        carrier = Carrier(self.responder.obey, self.sensors.wait_for, self.pipeline, self.audit, self.follower)
         self.gate = Gate(carrier, self._waits, carrier.alive, self._minute)
         self.intake = Intake(self.store, self.pipeline.apply, self.gate, self.responder.ended)
         self.store.writer.listeners.append(self.hub.published)
@@ -125,6 +132,7 @@ class Plane:
         """Carry out what was under way when the plane ended, as soon as the hosts are back."""
         await self.restored
         waiting = await asyncio.to_thread(self.store.entities.open_responses)
+        await asyncio.to_thread(self.follower.resumed, waiting)
         by_host: dict[str, list[response_pb2.Response]] = {}
         for response in waiting:
             agent = await asyncio.to_thread(self.store.entities.agent, response.agent_id)
@@ -144,19 +152,8 @@ class Plane:
 
     async def _listen(self) -> None:
         wire = self.settings.wire
-        self._server = grpc.aio.server(
-            interceptors=[Guard(self._key, self._owner_of, self.audit)],
-            options=[
-                ("grpc.max_receive_message_length", wire.message_bytes),
-                ("grpc.max_send_message_length", wire.message_bytes),
-                ("grpc.keepalive_time_ms", int(wire.keepalive * 1000)),
-                ("grpc.keepalive_timeout_ms", int(wire.keepalive * 1000)),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.max_pings_without_data", 0),
-                ("grpc.http2.min_ping_interval_without_data_ms", 5000),
-                ("grpc.so_reuseport", 0),
-            ],
-        )
+        self.witness = Witness(self.store, self.audit, self.follower)
+        self._server = new_server(Guard(self._key, self._owner_of, self.witness), wire)
         timeout = wire.command_timeout
         connect = SensorServicer(
             self.store, self.intake, self.sensors, self.pipeline.connected, self.settings.store.give_up
@@ -173,14 +170,7 @@ class Plane:
         )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self.socket.unlink(missing_ok=True)
-        before = os.umask(0o117)
-        try:
-            if not self._server.add_insecure_port(f"unix:{self.socket}"):
-                raise OSError(f"cannot listen on {self.socket}")
-        finally:
-            os.umask(before)
-        give_to_group(self.socket)
+        listen(self._server, self.socket)
         await self._server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
 
@@ -195,7 +185,9 @@ class Plane:
             task.cancel()
         await asyncio.gather(self._resuming, self.restored, return_exceptions=True)
         await self._server.stop(self.settings.wire.stop_grace)
+        await self.witness.stop(self.settings.wire.stop_grace)
         await self.intake.stop()
+        await self.audit.stop()
         await self.store.close()
         self.socket.unlink(missing_ok=True)
 
@@ -208,12 +200,6 @@ class Plane:
             return ""
         found = await asyncio.to_thread(self.store.entities.process, number, claims.pid, claims.start_time)
         return "" if found is None or found.HasField("ended_at") else found.agent_id
-
-
-def give_to_group(path: Path) -> None:
-    """Let members of the group in; without the group only root may."""
-    with contextlib.suppress(KeyError, PermissionError):
-        os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)
 
 
 @contextlib.contextmanager

@@ -56,6 +56,20 @@ class WatchSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """The audit, and how often it is signed."""
+
+    checkpoint_records: int = 100
+    """Records after which the chain is signed: what is not signed yet can be cut unseen while the plane is dead."""
+    checkpoint_after: float = 60.0
+    """Seconds after which it is signed while there are new records; a signature costs one fsync."""
+    pending: int = 10_000
+    """Records that may wait in memory for the disk, about 10 MB; those beyond it are only in the log, and are counted."""
+    stop_grace: float = 2.0
+    """Seconds that records get to be written when the plane stops; those that are late wait in a file for its next start."""
+
+
+@dataclass(frozen=True, slots=True)
 class FileSettings:
     """The settings file."""
 
@@ -70,6 +84,7 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
     wire: WireSettings = field(default_factory=WireSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     settings: FileSettings = field(default_factory=FileSettings)
 
     @classmethod
@@ -80,7 +95,13 @@ class Settings:
             ValueError: a variable has a value that is not a positive number, no path from the root where one is asked
                 for, or names no setting.
         """
-        concerns = {"store": StoreSettings, "wire": WireSettings, "watch": WatchSettings, "settings": FileSettings}
+        concerns = {
+            "store": StoreSettings,
+            "wire": WireSettings,
+            "watch": WatchSettings,
+            "audit": AuditSettings,
+            "settings": FileSettings,
+        }
         given: dict[str, dict[str, float | str]] = {name: {} for name in concerns}
         for variable, text in environment.items():
             if not variable.startswith("RUBICON_PLANE_"):
@@ -98,6 +119,7 @@ class Settings:
             StoreSettings(**given["store"]),  # type: ignore[arg-type]
             WireSettings(**given["wire"]),  # type: ignore[arg-type]
             WatchSettings(**given["watch"]),  # type: ignore[arg-type]
+            AuditSettings(**given["audit"]),  # type: ignore[arg-type]
             FileSettings(**given["settings"]),  # type: ignore[arg-type]
         )
 

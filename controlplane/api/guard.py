@@ -18,7 +18,9 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from controlplane import logs
-from controlplane.audit.audit import Audit, caller
+from controlplane.api import acts
+from controlplane.api.witness import Witness
+from controlplane.audit.audit import caller
 from controlplane.errors import (
     CallerIsAgent,
     Internal,
@@ -31,9 +33,7 @@ from controlplane.errors import (
 from rubicon.v1 import tokens
 
 DOMAIN = "rubicon"
-MUTATING = frozenset(
-    {"CreateAgent", "EnrolAgent", "FinishAgent", "Kill", "Freeze", "Isolate", "Release", "ProbePipeline"}
-)
+MUTATING = frozenset(acts.ACTIONS)
 _OPEN = "/grpc.health.v1.Health/"
 _SENSOR = "/rubicon.v1.SensorService/"
 _log = logs.get("api")
@@ -45,10 +45,10 @@ OwnerOf = Callable[[tokens.Claims], Awaitable[str]]
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Wraps every method but the health service's."""
 
-    def __init__(self, key: bytes, owner_of: OwnerOf, audit: Audit) -> None:
+    def __init__(self, key: bytes, owner_of: OwnerOf, witness: Witness) -> None:
         self._key = key
         self._owner_of = owner_of
-        self._audit = audit
+        self.witness = witness
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         """grpc.aio's hook: the handler, wrapped."""
@@ -71,6 +71,14 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         Raises:
             NotAuthenticated, TokenHasExpired: as they say.
         """
+        try:
+            return self._identify(method, context)
+        except NotAuthenticated as error:
+            if (name := method.rpartition("/")[2]) in MUTATING:
+                self.witness.stranger(name, error)
+            raise
+
+    def _identify(self, method: str, context: Any) -> tokens.Claims:
         metadata = dict(context.invocation_metadata() or ())
         scheme, _, token = str(metadata.get("authorization", "")).partition(" ")
         if scheme.lower() != "bearer" or not token:
@@ -91,18 +99,16 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             CallerIsAgent: it changes something, and the caller is watched itself.
             Refused: secrets asked for by another than root.
         """
-        if getattr(request, "show_secrets", False) and claims.uid != 0:
-            raise Refused("only root may see secrets", "repeat without show_secrets, or as root")
+        if getattr(request, "show_secrets", False):
+            hint = "repeat without show_secrets, or as root"
+            refusal = Refused("only root may see secrets", hint) if claims.uid != 0 else None
+            self.witness.secrets(method, claims.identity, request, refusal)
+            if refusal is not None:
+                raise refusal
         if method in MUTATING:
             agent = await self._owner_of(claims)
             if agent:
                 raise CallerIsAgent(f"{claims.identity} belongs to agent {agent}")
-
-    async def audit(self, method: str, claims: tokens.Claims, request: Message, outcome: str) -> None:
-        """Keep that a call that changes something was made, or refused."""
-        if method in MUTATING:
-            target = " ".join(str(request).split())
-            await self._audit.record(claims.identity, method, target, outcome)
 
 
 class _Malformed:
@@ -148,14 +154,17 @@ class _Call:
         try:
             claims = self._guard.identify(self._path, context)
             request = _sound(raw)
-            try:
+
+            async def allowed() -> None:
                 await self._guard.allow(self._method, claims, request)
-                response = await self._handler.unary_unary(request, context)
-            except PlaneError as error:
-                await self._guard.audit(self._method, claims, request, error.reason)
-                raise
-            await self._guard.audit(self._method, claims, request, "ok")
-            return response
+
+            async def carry_out() -> Any:
+                return await self._handler.unary_unary(request, context)
+
+            if self._method in MUTATING:
+                return await self._guard.witness.call(self._method, claims.identity, request, allowed, carry_out)
+            await allowed()
+            return await carry_out()
         except Exception as error:  # noqa: BLE001 - the one place where errors become statuses
             await self._abort(context, error)
 

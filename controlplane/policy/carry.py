@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from controlplane.audit.audit import Audit
+from controlplane.audit.follow import Follower
+from controlplane.audit.record import Deed
 from controlplane.errors import PlaneError, SensorUnreachable
 from controlplane.model import Agent, ResponseWanted
 from controlplane.policy.rules import WORDS
@@ -33,6 +35,7 @@ class Carrier:
         back: Callable[[str], Awaitable[bool]],
         trees: Trees,
         audit: Audit,
+        follower: Follower,
     ) -> None:
         """
         Args:
@@ -43,6 +46,7 @@ class Carrier:
         self._back = back
         self._trees = trees
         self._audit = audit
+        self._follower = follower
 
     def alive(self, agent_id: str) -> bool:
         """The agent is in memory and has not ended."""
@@ -58,6 +62,9 @@ class Carrier:
         agent = self._trees.agent(wanted.agent_id)
         host = agent.boot.host if agent is not None and agent.boot is not None else ""
         await self._back(host)
+        target = f"agent {agent.name} ({agent.id})" if agent is not None else f"agent {wanted.agent_id}"
+        deed = Deed(WORDS[wanted.action], target, wanted.agent_id, wanted.reason, wanted.alert_id, wanted.id)
+        place = self._audit.requested(wanted.by, deed)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 response = await self._obey(wanted)
@@ -66,13 +73,9 @@ class Carrier:
                 if isinstance(error, SensorUnreachable) and attempt < _ATTEMPTS and await self._back(host):
                     continue
                 self._trees.failed(wanted)
-                await self._record(wanted, error.reason)
+                self._audit.result(wanted.by, deed, place, error.reason, error.message)
                 raise
             if response.state == response_pb2.RESPONSE_STATE_FAILED:
                 self._trees.failed(wanted)
-            await self._record(wanted, "ok")
+            self._follower.answered(wanted.by, deed, place, response)
             return
-
-    async def _record(self, wanted: ResponseWanted, outcome: str) -> None:
-        target = f"agent {wanted.agent_id} for alert {wanted.alert_id}: {wanted.reason}"
-        await self._audit.record(wanted.by, WORDS[wanted.action].capitalize(), target, outcome)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from controlplane.errors import StoreUnavailable
 
-HEAD = "0001"
+HEAD = "0002"
 """Newest migration. Alembic is only imported when the database is behind it: it costs 0.1 s and 10 MB."""
 
 

@@ -226,10 +226,6 @@ class EntityReader:
         found = self._bodies(response_pb2.Response, select(columns.body).where(columns.id == response_id))
         return found[0] if found else None
 
-    def audit(self, limit: int = 100) -> list[Any]:
-        """Audited calls, newest first (time_ns, identity, method, target, outcome)."""
-        return self._all(select(schema.audit).order_by(schema.audit.c.time_ns.desc()).limit(limit))
-
     def count(self, table: Table) -> int:
         """How many rows a table has."""
         return int(self._run(lambda c: c.execute(select(func.count()).select_from(table)).scalar_one()))

@@ -7,7 +7,7 @@ PostgreSQL does not have; the one dialect-specific thing, the upsert, is spelled
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table
 
 metadata = MetaData()
 
@@ -112,17 +112,35 @@ responses = Table(
     Index("responses_agent", "agent_id", "requested_ns"),
 )
 
-audit = Table(
-    "audit",
+audit_records = Table(
+    "audit_records",
     metadata,
-    Column("id", String(16), primary_key=True),
+    Column("sequence", _Serial, primary_key=True, autoincrement=False),
     Column("time_ns", BigInteger, nullable=False),
+    Column("phase", String(16), nullable=False),
+    Column("request", BigInteger, nullable=False),
     Column("identity", String(512), nullable=False),
-    Column("method", String(128), nullable=False),
-    Column("target", Text, nullable=False),
-    Column("outcome", String(64), nullable=False),
-    Index("audit_time", "time_ns", "id"),
+    Column("action", String(32), nullable=False),
+    Column("agent_id", String(12), nullable=False),
+    Column("alert_id", String(16), nullable=False),
+    Column("response_id", String(16), nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("audit_records_agent", "agent_id", "sequence"),
+    Index("audit_records_request", "request"),
+    Index("audit_records_response", "response_id"),
+    Index("audit_records_time", "time_ns"),
 )
+"""The audit: `body` is the canonical JSON that `hash` is of (rubicon/v1/audit_chain.py), the other columns are to search by."""
+
+audit_checkpoints = Table(
+    "audit_checkpoints",
+    metadata,
+    Column("sequence", _Serial, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+)
+"""Signed heads of the audit; each stands in the plane's own file as well."""
 
 segments = Table(
     "segments",

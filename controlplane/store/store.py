@@ -15,6 +15,7 @@ from controlplane.errors import StoreUnavailable
 from controlplane.model import Boot
 from controlplane.settings import StoreSettings
 from controlplane.store import schema
+from controlplane.store.audit import AuditReader
 from controlplane.store.compact import Compactor
 from controlplane.store.engine import open_engine, unavailable
 from controlplane.store.entities import EntityReader
@@ -26,7 +27,7 @@ _log = logs.get("store")
 
 
 class Store:
-    """Open it inside a running loop; `writer` is for the loop, `entities` and `events` block and are for threads."""
+    """Open it inside a running loop; `writer` is for the loop, the readers block and are for threads."""
 
     def __init__(self, folder: Path, settings: StoreSettings | None = None) -> None:
         """Open folder/rubicon.db and start the writer.
@@ -39,6 +40,7 @@ class Store:
         self._engine = open_engine(folder, settings.busy_timeout)
         self.entities = EntityReader(self._engine)
         self.events = EventReader(self._engine)
+        self.audit = AuditReader(self._engine)
         self.compactor = Compactor(self._engine, settings.compact_events)
         try:
             self.writer = Writer(self._engine, settings)

@@ -141,8 +141,10 @@ async def test_by_label_one_is_stopped_and_the_others_are_named(tmp_path: Path) 
         assert (response.alert_id, agent.alert_id) == (own.id, own.id)
         assert agent.reason == response.reason == f"{FORWARD}: {own.title} (high)"
         assert (await alert(sensor.stage, named)).response == "none (would kill)"
-        (audited,) = sensor.stage.plane.store.entities.audit()
-        assert (audited.identity, audited.method, audited.outcome) == (response.requested_by, "Kill", "ok")
+        asked, done = await sensor.stage.audited()
+        assert (asked["phase"], done["phase"], done["request"]) == ("requested", "result", asked["sequence"])
+        assert (done["identity"], done["action"], done["outcome"]) == (response.requested_by, "kill", "verified")
+        assert (done["alert"], done["response"]) == (own.id, response.id)
 
 
 async def test_a_bad_rule_does_not_empty_a_cluster(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from rubicon.v1 import (
     sensor_service_pb2_grpc,
     tokens,
 )
+from rubicon.v1.audit_chain import parse
 from tests.controlplane.builders import HOST
 
 Request = sensor_service_pb2.ConnectRequest
@@ -91,6 +92,12 @@ class Stage:
 
     def api(self, **who: Any) -> Api:
         return Api(self.channel(), (("authorization", f"Bearer {self.token(**who)}"),))
+
+    async def audited(self, *, noted: bool = False) -> list[dict[str, Any]]:
+        """What the audit says of everybody but, unless asked for, the plane itself; oldest first."""
+        await self.plane.audit.settle()
+        bodies = [parse(bytes(row.body)) for row in self.plane.store.audit.run(0, 10_000)]
+        return [body for body in bodies if noted or body["phase"] != "noted"]
 
     async def connect(self, **facts: Any) -> Link:
         """A sensor whose hello was answered."""

@@ -84,10 +84,14 @@ async def test_what_changes_something_is_audited(stage: Stage) -> None:
     taken = stage.api(uid=1000).CreateAgent(agent_service_pb2.CreateAgentRequest(name="mine"))
     assert await refused(taken) == "AGENT_NAME_TAKEN"
     await stage.api().ListAgents(LIST)
-    rows = stage.plane.store.entities.audit()
-    assert [(r.method, r.outcome) for r in rows] == [("CreateAgent", "AGENT_NAME_TAKEN"), ("CreateAgent", "ok")]
-    assert rows[1].identity == "uid 1000 pid 77 @rome"
-    assert "mine" in rows[1].target
+    first, made, second, failed = await stage.audited()
+    assert [one["phase"] for one in (first, made, second, failed)] == ["requested", "result"] * 2
+    assert {one["action"] for one in (first, made, second, failed)} == {"create"}
+    assert (made["outcome"], failed["outcome"]) == ("ok", "AGENT_NAME_TAKEN")
+    assert (made["request"], failed["request"]) == (first["sequence"], second["sequence"])
+    assert first["identity"] == made["identity"] == "uid 1000 pid 77 @rome"
+    assert "mine" in first["target"]
+    assert len(str(made["agent"])) == 12
 
 
 async def test_a_defect_is_internal_and_says_nothing_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

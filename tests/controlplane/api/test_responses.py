@@ -91,11 +91,15 @@ async def test_policy_kills(stage: Stage) -> None:
             if responses and responses[0].state == VERIFIED:
                 break
             await asyncio.sleep(0.01)
-        while not (audited := stage.plane.store.entities.audit()):
+        while len(audited := await stage.audited()) < 2:
             await asyncio.sleep(0.01)
     assert responses[0].id == command.kill.response_id
     assert responses[0].requested_by == "policy"
-    assert (audited[0].identity, audited[0].method, audited[0].outcome) == ("policy", "Kill", "ok")
+    asked, done = audited
+    assert (done["identity"], done["action"], done["outcome"]) == ("policy", "kill", "verified")
+    assert (done["request"], done["response"]) == (asked["sequence"], responses[0].id)
+    assert asked["response"] == responses[0].id
+    assert done["alert"] == asked["alert"] == responses[0].alert_id != ""
 
 
 @pytest.mark.parametrize("died", ["before the command", "after the command"])
