@@ -29,6 +29,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from rubicon.cli.render.output import Output
+from rubicon.cli.render.safe import safe
+from rubicon.client.errors import AgentKilledError
 
 if TYPE_CHECKING:
     from rubicon.client.sync import Client
@@ -88,9 +90,12 @@ def show(view: View[T], items: Iterable[T], as_json: bool) -> Verdict:
     verdicts = {Verdict.YES}
 
     def judged() -> Iterable[T]:
-        for item in items:
-            verdicts.add(view.verdict(item))
-            yield item
+        try:
+            for item in items:
+                verdicts.add(view.verdict(item))
+                yield item
+        except AgentKilledError as error:  # the end of what was followed, and no failure
+            click.echo(f"rubicon: {safe(error.message)}", err=True)
 
     if as_json:
         for item in judged():

@@ -24,7 +24,12 @@ def _blocks(output: Output, alerts: Iterable[Alert]) -> None:
 
 @reading(View(json=lambda alert: [shapes.alert(alert)], human=_blocks))
 @click.argument("agent", required=False, default="", shell_complete=agent_names)
-@click.option("-f", "--follow", is_flag=True, help="Go on with alerts as they happen; a changed one comes again.")
+@click.option(
+    "-f",
+    "--follow",
+    is_flag=True,
+    help="Go on with alerts as they happen, until AGENT ends; a changed one comes again.",
+)
 @click.option("--severity", type=click.Choice(SEVERITIES), default="info", help="Not below this one.")
 @since_option
 @secrets_option

@@ -51,7 +51,7 @@ def _lines(output: Output, items: Iterable[Item]) -> None:
 
 @reading(View(json=lambda item: [shapes.event(item[0])], human=_lines))
 @agent_argument
-@click.option("-f", "--follow", is_flag=True, help="Go on with events as they happen.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with events as they happen, until AGENT ends.")
 @click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only this kind; may be repeated.")
 @click.option("--pid", type=int, default=0, help="Only of this process.")
 @click.option("--cursor", default="", help="Resume after the event that has this cursor (--json shows it).")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rubicon.cli.daemons import settings
 from rubicon.client.errors import RubiconError
 from rubicon.client.local import LocalSocket
 from rubicon.client.sync import Client
@@ -31,6 +32,7 @@ def checks(instance: Instance) -> Iterator[Check]:
     """All checks, in the order in which they build on one another; each is made when it is asked for."""
     for check in _HOST:
         yield check()
+    yield _settings(instance)
     yield from _daemons(instance)
 
 
@@ -81,6 +83,16 @@ def _rights() -> Check:
 
 
 _HOST: tuple[Callable[[], Check], ...] = (_kernel, _libbpf, _cgroup, _lockdown, _rights)
+
+
+def _settings(instance: Instance) -> Check:
+    found = settings.problem(instance)
+    if not found:
+        return Check("settings", "ok", "can be" if settings.given(instance) else "none given")
+    message, _, advice = found.rpartition("; ")
+    if os.geteuid() and "Permission denied" in found:
+        return Check("settings", "warning", message, "only root may look")
+    return Check("settings", "failed", message, f"{advice}: the plane does not start with them")
 
 
 def _daemons(instance: Instance) -> Iterator[Check]:

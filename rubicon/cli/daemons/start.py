@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rubicon.cli.daemons import record
+from rubicon.cli.daemons import record, settings
 from rubicon.client.errors import CallerIsAgent, PermissionDenied, RubiconError, RubiconUnreachable
 from rubicon.client.local import LocalSocket
 from rubicon.v1.instance import Instance
@@ -33,6 +33,7 @@ def ensure(instance: Instance) -> bool:
     Raises:
         PermissionDenied: not root, and nothing runs.
         CallerIsAgent: the caller is itself watched.
+        InvalidArgument: the plane cannot start with its settings.
         RubiconUnreachable: they did not come up; the message names the log.
     """
     if running(instance):
@@ -41,6 +42,7 @@ def ensure(instance: Instance) -> bool:
         raise PermissionDenied("Rubicon does not run here, and only root can start it", "use sudo")
     prepare(instance)
     with _one_starter(instance):
+        settings.check(instance)
         started = not record.read(instance)
         if started:
             _spawn(instance)

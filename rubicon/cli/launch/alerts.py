@@ -35,7 +35,7 @@ class AlertPrinter:
             self._client.close()
 
     def _watch(self) -> None:
-        from rubicon.client.errors import RubiconError
+        from rubicon.client.errors import AgentKilledError, RubiconError
         from rubicon.client.sync import Client
 
         try:
@@ -48,6 +48,8 @@ class AlertPrinter:
                         waiting, self._waiting = self._waiting, []
                         for each in [*waiting, alert]:
                             self._show(each)
+        except AgentKilledError:
+            pass  # the summary says so
         except RubiconError as error:
             with self._lock:
                 print(f"rubicon: alerts are not shown any more: {error.message}", file=self._file or sys.stderr)

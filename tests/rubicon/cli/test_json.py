@@ -16,7 +16,7 @@ PROCESS = {"pid", "start_time", "boot_id", "exe", "argv", "cwd", "uid", "contain
 NAMES = {
     "ps": {
         "id", "name", "labels", "state", "host", "started_at", "ended_at", "processes", "processes_total", "alerts",
-        "flows", "lost", "on_alert", "command", "reason", "frozen", "isolated",
+        "flows", "lost", "on_alert", "command", "reason", "alert_id", "frozen", "isolated",
     },
     "tree": PROCESS | {"depth", "parent_pid", "started_at", "ended_at", "status", "signal"},
     "events": {"time", "kind", "agent", "host", "boot_id", "pid", "start_time", "record", "cursor"},
