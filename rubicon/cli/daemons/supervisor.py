@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 from rubicon.cli.daemons import logfile, record, start
 from rubicon.cli.daemons.notify import notify, wanted
@@ -24,10 +23,6 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 STEADY_S = 30.0
 """Seconds after which a daemon counts as well, and its next death as the first."""
 STOP_S = 10.0
-
-
-class _Stop(Exception):
-    pass
 
 
 class _Daemon:
@@ -105,38 +100,38 @@ def _only_supervisor(instance: Instance) -> Iterator[None]:
 def _supervise(instance: Instance) -> None:
     daemons = [_Daemon(name, log) for name, log in zip(DAEMONS, _logs(instance), strict=True)]
     told = not wanted()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise _Stop
-
+    # A handler that raised could do so while a daemon is being started: it would run on, and nobody would know it.
+    asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, stop)
+        signal.signal(number, lambda number, _frame: asked.append(number))
     try:
         for daemon in daemons:
             daemon.start()
         _record(instance, daemons)
-        while True:
-            time.sleep(FIRST_PAUSE_S)
+        while not _asked_within(FIRST_PAUSE_S, asked):
             if not told and start.running(instance):
                 notify("READY=1")
                 told = True
             for name in LOGS:
                 logfile.bound(instance.log_dir / name)
             for daemon in daemons:
-                if daemon.ended():
-                    time.sleep(daemon.pause)
+                if daemon.ended() and not _asked_within(daemon.pause, asked):
                     daemon.pause = min(daemon.pause * 2, LONGEST_PAUSE_S)
                     daemon.start()
                     _record(instance, daemons)
-    except _Stop:
-        pass
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
         notify("STOPPING=1")
         for daemon in reversed(daemons):
             daemon.stop()
         record.forget(instance)
+
+
+def _asked_within(seconds: float, asked: list[int]) -> bool:
+    """Sleep, in steps, unless the end was asked for."""
+    until = time.monotonic() + seconds
+    while not asked and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, FIRST_PAUSE_S))
+    return bool(asked)
 
 
 def _logs(instance: Instance) -> list[Path | None]:

@@ -1,0 +1,90 @@
+"""SIGINT, SIGTERM and SIGHUP at any moment of `run` and `up`: no traceback, nothing left behind, and the next one works."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.host import Host, until
+
+pytestmark = pytest.mark.root
+IN_MAIN = r"cli/main.py\", line \d+, in main"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def having(mark: str) -> list[int]:
+    """Pids of the processes whose environment has this mark, this one excepted."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal() and int(folder.name) != os.getpid():
+            try:
+                state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+                if state != "Z" and f"MARK={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+            except OSError:  # it has just ended
+                continue
+    return found
+
+
+def interrupted(host: Host, words: tuple[str, ...], number: int, after_s: float) -> subprocess.CompletedProcess[str]:
+    """Run a command and send it a signal a while later."""
+    with subprocess.Popen(
+        host.command(*words),
+        env={**host.environment, "MARK": host.name},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        time.sleep(after_s)  # the moment itself is what is tested
+        running.send_signal(number)
+        out, err = running.communicate(timeout=60)
+    return subprocess.CompletedProcess(words, running.returncode, out, err)
+
+
+def ended_well(done: subprocess.CompletedProcess[str], number: int, *also: int) -> bool:
+    """By the signal or its status, and quiet.
+
+    While the interpreter loads, Ctrl-C is Python's own affair: it says so, and may even go on.
+    """
+    if number == signal.SIGINT and "KeyboardInterrupt" in done.stderr and not re.search(IN_MAIN, done.stderr):
+        return done.returncode in (0, 1, 130, -number)
+    return done.returncode in (-number, 128 + number, 130, *also) and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_run_at_any_moment(host: Host, number: int) -> None:
+    for moment in range(12):
+        done = interrupted(host, ("run", "--", "sleep", "5"), number, moment * 0.04)
+        assert ended_well(done, number), (moment, done)
+        until(lambda: not having(host.name))
+    until(lambda: not host.json("ps"))
+    assert host.rubicon("run", "-q", "--", "true").returncode == 0
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_up_at_any_moment(own_host: Host, number: int) -> None:
+    for moment in (0.05, 0.15, 0.3, 0.6):
+        done = interrupted(own_host, ("up",), number, moment)
+        assert ended_well(done, number, 0), (moment, done)
+        again = own_host.rubicon("up")
+        assert again.returncode == 0, (moment, again.stderr)
+        assert own_host.rubicon("run", "-q", "--", "true").returncode == 0
+        down = own_host.rubicon("down", "--yes")
+        assert down.returncode == 0, down.stderr
+        assert not own_host.daemon("rubicon-sensor")
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_supervisor_ends_its_daemons_at_any_moment(own_host: Host, number: int) -> None:
+    for moment in (0.2, 0.5, 1.5):
+        done = interrupted(own_host, ("up", "--foreground"), number, moment)
+        assert ended_well(done, number, 0), (moment, done)
+        until(lambda: not having(own_host.name))
+        assert own_host.rubicon("down").returncode == 0
