@@ -21,6 +21,8 @@ from sensor.kernel.errors import LockedDown, MissingPrivileges, NoBpffs, NoCgrou
 KERNEL_TYPES = Path("/sys/kernel/btf/vmlinux")
 BPFFS = Path("/sys/fs/bpf")
 _CAPABILITIES = {39: "CAP_BPF", 38: "CAP_PERFMON", 12: "CAP_NET_ADMIN", 21: "CAP_SYS_ADMIN"}
+_PRELOADED = {"maps.debug", "progs.debug"}
+"""What the kernel itself puts into each bpf file system (kernel/bpf/preload, 5.10)."""
 _libc = ctypes.CDLL(None, use_errno=True)
 _FSOPEN, _FSCONFIG, _FSMOUNT, _FSCONFIG_CREATE = 430, 431, 432, 6
 _XADD_FETCH = 0xDB  # BPF_STX | BPF_ATOMIC | BPF_DW
@@ -153,7 +155,7 @@ def release_bpffs(instance: Instance) -> None:
     for path in paths:
         if not any(mount.path == path and mount.type == "bpf" for mount in mounts()):
             continue
-        others = [each.name for each in path.iterdir()]
+        others = [each.name for each in path.iterdir() if each.name not in _PRELOADED]
         heirs = [state for name in others if (state := instance.state_dir.with_name(name)).is_dir()]
         if heirs:
             _record(heirs[0], [str(path)])
