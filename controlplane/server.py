@@ -19,6 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from controlplane import detectors, logs
 from controlplane.api.agents import AgentServicer
 from controlplane.api.alerts import AlertServicer
+from controlplane.api.audit import AuditServicer
 from controlplane.api.coverage import CoverageServicer
 from controlplane.api.events import EventServicer
 from controlplane.api.guard import Guard
@@ -45,6 +46,7 @@ from controlplane.store.store import Store
 from rubicon.v1 import (
     agent_service_pb2_grpc,
     alert_service_pb2_grpc,
+    audit_service_pb2_grpc,
     coverage_pb2,
     coverage_service_pb2_grpc,
     event_service_pb2_grpc,
@@ -168,6 +170,7 @@ class Plane:
         response_service_pb2_grpc.add_ResponseServiceServicer_to_server(
             ResponseServicer(self.store, self.responder), self._server
         )
+        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(self.store, self.audit), self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         listen(self._server, self.socket)

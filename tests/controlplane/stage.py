@@ -19,6 +19,7 @@ from controlplane.settings import Settings
 from rubicon.v1 import (
     agent_service_pb2_grpc,
     alert_service_pb2_grpc,
+    audit_service_pb2_grpc,
     coverage_pb2,
     coverage_service_pb2_grpc,
     event_pb2,
@@ -123,6 +124,7 @@ class Api:
             for stub in (
                 agent_service_pb2_grpc.AgentServiceStub,
                 alert_service_pb2_grpc.AlertServiceStub,
+                audit_service_pb2_grpc.AuditServiceStub,
                 event_service_pb2_grpc.EventServiceStub,
                 response_service_pb2_grpc.ResponseServiceStub,
                 coverage_service_pb2_grpc.CoverageServiceStub,
