@@ -128,12 +128,15 @@ def test_a_dead_plane_is_3_and_names_what_works_without_it(told: World, cli: Cli
     done = cli("kill", "rollout")
     assert done.code == 3
     assert "kill --local" in done.err
-    told.local.answers["kill"] = {"ok": True, "response": {"state": "RESPONSE_STATE_VERIFIED", "killed": 2}}
+    told.local.answers["kill"] = {
+        "ok": True,
+        "response": {"action": "ACTION_KILL", "state": "RESPONSE_STATE_VERIFIED", "killed": 2},
+    }
     assert cli("kill", "--local", "rollout", "--reason", "r").code == 0
     assert told.local.asked[-1] == {"op": "kill", "target": "rollout", "reason": "r", "force": False, "dry_run": False}
     assert cli("kill", "--local", "--force", "101@5").code == 0
     assert told.local.asked[-1]["target"] == {"pid": 101, "start_time": 5}
-    told.local.answers["kill"] = {"ok": True, "response": {"state": "RESPONSE_STATE_APPLIED"}}
+    told.local.answers["kill"] = {"ok": True, "response": {"action": "ACTION_KILL", "state": "RESPONSE_STATE_APPLIED"}}
     assert cli("kill", "--local", "rollout").code == 6
     told.start_plane()
 

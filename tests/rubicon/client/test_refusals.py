@@ -23,7 +23,7 @@ ROOT = key(100)
 CASES: tuple[tuple[Callable[[Client], Any], type[errors.RubiconError], str], ...] = (
     (lambda c: c.agents.get("nobody"), errors.AgentNotFound, "nobody"),
     (lambda c: c.agents.get(""), errors.InvalidArgument, ""),
-    (lambda c: c.agents.create("a b"), errors.InvalidArgument, "a b"),
+    (lambda c: c.agents.create("a\x1b[2J"), errors.InvalidArgument, "name"),
     (lambda c: c.agents.create(on_alert="explode"), errors.InvalidArgument, "explode"),
     (lambda c: c.agents.create("rollout"), errors.AgentNameTaken, "rollout"),
     (lambda c: c.alerts.get("0000"), errors.NotFound, "0000"),
