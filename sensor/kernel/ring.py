@@ -12,8 +12,9 @@ import mmap
 import os
 import struct
 
-_POSITION = struct.Struct("<Q")
-_LENGTH = struct.Struct("<I")
+# native: each is read in one load, which a writer on another CPU cannot come between
+_POSITION = struct.Struct("@Q")
+_LENGTH = struct.Struct("@I")
 _BUSY, _DISCARD = 1 << 31, 1 << 30
 _PAGE = mmap.PAGESIZE
 
