@@ -1,0 +1,158 @@
+"""A settings file on a real host: agents of a label are killed for a reverse tunnel, others are only named."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.host import compiled
+from rubicon import Agent, AgentKilledError, Client
+from tests.e2e.host import Host, until
+
+pytestmark = pytest.mark.root
+RULES = """
+respond:
+  - detector: ssh-remote-forward
+    labels: {job: rome-7}
+    action: kill
+  - detector: ssh-remote-forward
+    action: kill
+    mode: monitor
+"""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The settings file of this host: a wrong one, to begin with."""
+    path = tmp_path_factory.mktemp("settings") / "rubicon.yaml"
+    path.write_text("respond:\n  ssh-remote-forward: stop\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUBICON_PLANE_SETTINGS_FILE", str(path))
+        yield path
+
+
+@pytest.fixture(scope="module")
+def ruled(own_host: Host, file: Path) -> Host:
+    """Up, with RULES."""
+    file.write_text(RULES)
+    done = own_host.rubicon("up")
+    assert done.returncode == 0, done.stderr
+    return own_host
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[int]:
+    """Answers every connection with a banner, as sshd does; its port."""
+    held = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection = listener.accept()[0]
+                except OSError:
+                    return
+                connection.sendall(b"SSH-2.0-OpenSSH_test\r\n")
+                held.append(connection)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield int(listener.getsockname()[1])
+    for connection in held:
+        connection.close()
+
+
+def tunnel(host: Host, port: int, name: str, *options: str) -> subprocess.Popen[str]:
+    """An agent that does what `ssh -R` does, up to the banner."""
+    program = [str(compiled("tunnel")), "-N", "-R", "9000:127.0.0.1:8000", "-p", str(port), "127.0.0.1"]
+    command = host.command("run", "-q", "--name", name, *options, "--", *program)
+    return subprocess.Popen(
+        command, env={**host.environment, "CHILDREN": "3"}, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def alert_of(host: Host, name: str) -> dict[str, Any]:
+    """The agent's alert of the rule, once it is there."""
+
+    def look() -> dict[str, Any] | None:
+        done = host.rubicon("alerts", name, "--json")
+        found = host.json("alerts", name) if done.returncode == 0 else []
+        return next((each for each in found if each["detector"] == "ssh-remote-forward"), None)
+
+    found: dict[str, Any] = until(look)
+    return found
+
+
+def agent_of(client: Client, name: str) -> Agent:
+    found: Agent = until(lambda: next((each for each in client.agents.list(all=True) if each.name == name), None))
+    return found
+
+
+def test_with_a_wrong_file_nothing_is_started(own_host: Host, file: Path) -> None:
+    done = own_host.rubicon("up")
+    assert done.returncode == 2
+    assert f"rubicon: {file}:2: there is no action 'stop'; use kill, freeze, isolate" in done.stderr
+    assert own_host.rubicon("up", "--foreground").returncode == 2
+    run = own_host.rubicon("run", "--", "true")
+    assert (run.returncode, f"{file}:2" in run.stderr) == (125, True)
+    assert not own_host.daemon("supervisor")
+    doctor = own_host.rubicon("doctor")
+    assert doctor.returncode == 1
+    assert "no action 'stop'" in doctor.stdout
+
+
+def test_whom_the_label_names_is_killed_and_everybody_learns_why(ruled: Host, server: int) -> None:
+    with tunnel(ruled, server, "named", "-l", "job=rome-7") as running, Client(ruled.instance) as client:
+        agent = agent_of(client, "named")
+        with pytest.raises(AgentKilledError) as caught:
+            agent.wait(timeout=30)
+        _, told = running.communicate(timeout=30)
+        alert = alert_of(ruled, "named")
+        assert running.returncode == 137
+        reason = f"ssh-remote-forward: {alert['title']} (high)"
+        assert f"agent named was killed: {reason}" in told
+        assert (caught.value.reason, caught.value.alert_id) == (reason, alert["id"])
+        (response,) = agent.responses()
+        assert (response.verified, response.killed, response.alert_id) == (True, 4, alert["id"])
+        assert response.requested_by == "policy (ssh-remote-forward: kill [job=rome-7])"
+    assert (alert["response"], alert["response_id"]) == ("kill", response.id)
+    listed = next(each for each in ruled.json("ps", "-a") if each["name"] == "named")
+    assert (listed["state"], listed["reason"], listed["alert_id"]) == ("killed", reason, alert["id"])
+
+
+def test_others_are_only_named(ruled: Host, server: int) -> None:
+    with tunnel(ruled, server, "other", "-l", "job=rome-8") as running, Client(ruled.instance) as client:
+        alert = alert_of(ruled, "other")
+        assert (alert["response"], alert["response_id"]) == ("none (would kill)", "")
+        assert "none (would kill)" in ruled.rubicon("alerts", "other").stdout
+        with pytest.raises(TimeoutError):
+            agent_of(client, "other").wait(timeout=0.5)
+        assert running.poll() is None
+        lines = [
+            line for line in ruled.rubicon("logs", "plane", "-n", "1000").stdout.splitlines() if alert["id"] in line
+        ]
+        assert any("mode monitor" in line and "ssh-remote-forward: kill" in line for line in lines)
+        assert ruled.rubicon("kill", "other", "--reason", "by hand").returncode == 0
+        _, told = running.communicate(timeout=30)
+    assert running.returncode == 137
+    assert "agent other was killed: by hand" in told
+
+
+def test_a_file_that_goes_wrong_later_is_found_by_doctor(ruled: Host, file: Path) -> None:
+    assert next(each for each in ruled.json("doctor") if each["check"] == "settings")["state"] == "ok"
+    file.write_text(RULES + "  - detector: nothing\n    action: kill\n")
+    try:
+        done = ruled.rubicon("doctor", "--json")
+        assert done.returncode == 1
+        found = next(line for line in map(json.loads, done.stdout.splitlines()) if line["check"] == "settings")
+        assert found["state"] == "failed"
+        assert f"{file}:9: there is no detector 'nothing'" in found["found"]
+        assert "use ssh-outbound, ssh-remote-forward, or any" in found["advice"]
+    finally:
+        file.write_text(RULES)
