@@ -47,6 +47,14 @@ def done(response: Response) -> str:
     return "frozen" if response.action == "freeze" else "released"
 
 
+def _sentence(response: Response) -> str:
+    if response.action == "kill" or response.dry_run:
+        return f"{done(response)} of agent {response.agent_id}"
+    words = {"freeze": "froze", "isolate": "isolated", "release": "released"}
+    more = f", {response.destroyed} connections cut" if response.action == "isolate" else ""
+    return f"{words[response.action]} agent {response.agent_id}{more}"
+
+
 def _json(outcome: Outcome) -> dict[str, Any]:
     if outcome.response:
         return shapes.response(outcome.response)
@@ -57,7 +65,7 @@ def _whole(output: Output, response: Response) -> None:
     good = whole(response)
     parts: list[Part] = [
         (f"{output.icon('✔' if good else '✘')} ", "green" if good else "bold red"),
-        (f"agent {response.agent_id}: {done(response)}", ""),
+        (_sentence(response), ""),
         (f" in {response.elapsed_ns / 1e6:.0f} ms" if response.elapsed_ns else "", ""),
         (f", until {response.expires_at:%H:%M:%S} UTC" if response.expires_at else "", ""),
         (f"  ({'; '.join(safe(step) for step in response.steps)})", "dim"),
