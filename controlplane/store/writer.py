@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Engine, Executable, bindparam, func, insert, select, update
+from sqlalchemy import Engine, Executable, bindparam, case, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from controlplane import logs
@@ -181,7 +181,7 @@ class Writer:
         for write in group:
             rows.merge(write.rows)
             if write.boot:
-                acknowledged = write.acknowledged or boots.get(write.boot, {}).get("new_acknowledged", 0)
+                acknowledged = max(write.acknowledged, boots.get(write.boot, {}).get("new_acknowledged", 0))
                 boots[write.boot] = {
                     "key": write.boot,
                     "new_acknowledged": acknowledged,
@@ -239,7 +239,11 @@ _BOOTS = (
     update(schema.boots)
     .where(schema.boots.c.id == bindparam("key"))
     .values(
-        acknowledged=bindparam("new_acknowledged"),
+        # never back: a write of the plane's own acknowledges nothing, and its number is 0
+        acknowledged=case(
+            (schema.boots.c.acknowledged < bindparam("new_acknowledged"), bindparam("new_acknowledged")),
+            else_=schema.boots.c.acknowledged,
+        ),
         clock_offset_ns=bindparam("new_offset"),
         last_seen_ns=bindparam("now"),
     )

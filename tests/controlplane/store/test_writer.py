@@ -69,6 +69,17 @@ async def test_head_after_reopening(tmp_path: Path, store: Store) -> None:
     await again.close()
 
 
+@pytest.mark.parametrize("later", [0, 3], ids=["what the plane itself writes", "one of a spool begun anew"])
+@pytest.mark.parametrize("together", [True, False], ids=["in one group", "in the next group"])
+async def test_what_is_acknowledged_never_goes_back(tmp_path: Path, store: Store, later: int, together: bool) -> None:
+    kernel = Kernel()
+    first = store.writer.submit(write([kernel.exec(key(1), "x")], acknowledged=7))
+    if not together:
+        await first
+    await asyncio.gather(first, store.writer.submit(write([kernel.exec(key(1), "y")], acknowledged=later)))
+    assert await store.remember(BOOT, 0, coverage_pb2.Coverage()) == (1, 7)
+
+
 async def test_the_newest_row_of_a_group_wins(store: Store) -> None:
     futures = [store.writer.submit(named(f"n{n}")) for n in range(5)]
     await asyncio.gather(*futures)
