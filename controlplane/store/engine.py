@@ -26,7 +26,7 @@ def open_engine(folder: Path, busy_timeout: float) -> Engine:
         busy_timeout: seconds that a statement waits for another's lock.
 
     Raises:
-        StoreUnavailable: the file cannot be opened or written, or it is no database.
+        StoreUnavailable: the file cannot be opened or written, or it is no database, or a newer version's.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -69,9 +69,16 @@ def _migrate(engine: Engine) -> None:
         return
     from alembic import command
     from alembic.config import Config
+    from alembic.util.exc import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise StoreUnavailable(
+                f"the plane's store was made by another version ({error})",
+                "install the version that made it, or move the store's folder away",
+            ) from None

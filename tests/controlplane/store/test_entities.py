@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from controlplane.errors import StoreUnavailable
 from controlplane.model import Boot, Changes
 from controlplane.pipeline import Pipeline
 from controlplane.store import convert, engine, schema
@@ -52,6 +55,19 @@ def test_head_is_the_newest_migration() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(engine.__file__).with_name("migrations")))
     assert ScriptDirectory.from_config(config).get_current_head() == engine.HEAD
+
+
+async def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    await Store(tmp_path / "newer").close()
+    file = tmp_path / "newer" / "rubicon.db"
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.commit()
+    with pytest.raises(StoreUnavailable, match="another version") as caught:
+        Store(tmp_path / "newer")
+    assert "install the version" in caught.value.hint
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
 
 
 async def test_boots_and_coverage(store: Store) -> None:
