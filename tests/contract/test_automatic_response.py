@@ -40,15 +40,19 @@ class Sensor:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.killed: list[str] = []
+        self.contained: list[tuple[int, str]] = []
         self.answer: Callable[[str], Result] = lambda _: Result(response=response_pb2.Response(state=VERIFIED))
         self._kernels: dict[str, Kernel] = {}
 
     async def connect(self) -> None:
-        self.link = await self.stage.connect()
+        self.link = await self.stage.connect(capabilities=["enrol", "kill", "finish", "probe", "contain"])
         self.work = asyncio.create_task(self._obey(self.link))
 
     async def _obey(self, link: Link) -> None:
         async def kill(command: sensor_service_pb2.Command) -> Result:
+            if command.HasField("contain"):
+                self.contained.append((command.contain.action, command.contain.agent_id))
+                return self.answer(command.contain.agent_id)
             self.killed.append(command.kill.agent_id)
             return self.answer(command.kill.agent_id)
 
@@ -145,6 +149,28 @@ async def test_by_label_one_is_stopped_and_the_others_are_named(tmp_path: Path) 
         assert (asked["phase"], done["phase"], done["request"]) == ("requested", "result", asked["sequence"])
         assert (done["identity"], done["action"], done["outcome"]) == (response.requested_by, "kill", "verified")
         assert (done["alert"], done["response"]) == (own.id, response.id)
+
+
+async def test_less_than_a_kill_and_then_a_kill(tmp_path: Path) -> None:
+    text = f"""
+    respond:
+      - {{detector: ssh-outbound, labels: {{job: a}}, min_severity: info, action: isolate}}
+      - {{detector: {FORWARD}, labels: {{job: a}}, action: kill}}
+      - {{detector: {FORWARD}, action: freeze}}
+    """
+    async with playing(Stage(tmp_path, rules=rules(text))) as sensor:
+        stage = sensor.stage
+        first, frozen = await sensor.tunnels(1, job="a"), await sensor.tunnels(2)
+        agent = await dead(stage, first)
+        assert (agent.alert_id, sensor.killed) == ((await alert(stage, first)).id, [first])
+        kill, isolate = await responses(stage, first)
+        assert (kill.action, isolate.action) == (response_pb2.ACTION_KILL, response_pb2.ACTION_ISOLATE)
+        assert (kill.state, isolate.state) == (VERIFIED, VERIFIED)
+        async with asyncio.timeout(10):
+            while [each.state for each in await responses(stage, frozen)] != [VERIFIED]:
+                await asyncio.sleep(0.01)
+        assert (await alert(stage, frozen)).response == "freeze"
+        assert [action for action, _ in sensor.contained] == [response_pb2.ACTION_ISOLATE, response_pb2.ACTION_FREEZE]
 
 
 async def test_a_bad_rule_does_not_empty_a_cluster(tmp_path: Path) -> None:
