@@ -65,22 +65,24 @@ class Kernel:
         host.check()
         root = host.cgroup_root()
         pins = Pins(host.ensure_bpffs(instance) / instance.name)
-        pins.prepare(abi.DIGEST)
+        with pins.locked():
+            pins.prepare(abi.DIGEST)
+            return cls._opened(pins, Links(pins, root), settings)
+
+    @classmethod
+    def _opened(cls, pins: Pins, links: Links, settings: KernelSettings) -> Kernel:
         loader = Loader(pins, {"ring": settings.ring_bytes, "tags": _tag_entries(settings)})
-        links = Links(pins, root)
-        maps: dict[str, bpf.Map] = {}
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(links.close)
+            undo.callback(loader.loaded.close)
             _load(loader)
             maps = opened(loader.loaded.maps)
+            undo.callback(lambda: [each.close() for each in maps.values()])
             kernel = cls(pins, links, loader.loaded, maps)
+            undo.callback(kernel.ring.close)
             kernel._configure(settings)
             kernel._attach()
-        except BaseException:
-            for each in maps.values():
-                each.close()
-            loader.loaded.close()
-            links.close()
-            raise
+            undo.pop_all()
         return kernel
 
     def tasks(self) -> list[Task]:
@@ -223,6 +225,9 @@ class Kernel:
             reason = self._loaded.refused.get(entry.name, "")
             if not reason:
                 reason = self._attach_object(entry, shared)
+            if entry.fallback_for and not reason:
+                # what it tells is not missing, though the object that should have told it is
+                self.coverage = [fact for fact in self.coverage if fact.fact not in entry.named]
             held = any(program.pin in self._links.held for program in entry.programs)
             self.coverage += facts_of(entry, reason, held)
         self._tidy()

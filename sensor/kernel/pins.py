@@ -7,7 +7,9 @@ crash at any moment leaves a state that the next start can judge.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from sensor.kernel import bpf
@@ -23,6 +25,17 @@ class Pins:
         self.folder = folder
         self.maps = folder / "maps"
         self.links = folder / "links"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Two that open the same instance at once take turns: the second finds all that the first attached."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
 
     def prepare(self, digest: str) -> None:
         """Make the folders, and put in order what a crash left half-made.
