@@ -10,10 +10,11 @@ from bench.row import Row
 from bench.stats import interval
 
 
-def _once(program: str) -> float:
+def once(program: str, *options: str) -> float:
+    """Milliseconds from here to the first instruction of programs/clock.c under `rubicon run` with the options."""
     started = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
     done = subprocess.run(
-        [str(BIN / "rubicon"), "run", "--", program],
+        [str(BIN / "rubicon"), "run", *options, "--", program],
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
@@ -27,10 +28,10 @@ def measure(count: int, cold: int) -> list[Row]:
     """Rows "daemons up" (count runs) and "daemons down" (cold runs), milliseconds."""
     program = str(compiled("clock"))
     with up():
-        warm = [_once(program) for _ in range(count)]
+        warm = [once(program) for _ in range(count)]
     fresh = []
     for _ in range(cold):
-        fresh.append(_once(program))
+        fresh.append(once(program))
         rubicon("down", "--yes")
     return [
         Row("run → first instruction, daemons up", "ms", interval(warm), 150, count),
