@@ -145,3 +145,17 @@ def test_ctrl_c_ends_what_follows(host: Host) -> None:
 
 def _threads(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/task"))
+
+
+def test_who_is_not_root_can_neither_start_nor_stop(host: Host, member: list[str]) -> None:
+    options = {"env": host.environment, "cwd": "/", "capture_output": True, "text": True, "check": False}
+    for words in (("down", "--yes"), ("up", "--foreground")):
+        done = subprocess.run([*member, *host.command(*words)], **options)  # type: ignore[call-overload]
+        assert (done.returncode, done.stdout) == (4, ""), done.stderr
+        assert "sudo" in done.stderr
+    joined = subprocess.run([*member, *host.command("up")], **options)  # type: ignore[call-overload]
+    assert (joined.returncode, joined.stdout) == (0, "plane and sensor were up already\n")
+    nothing = {**options, "env": {**host.environment, "RUBICON_INSTANCE": f"{host.name}x"}}
+    done = subprocess.run([*member, *host.command("up")], **nothing)  # type: ignore[call-overload]
+    assert done.returncode == 4
+    assert "use sudo" in done.stderr
