@@ -102,14 +102,16 @@ def test_kill_on_exit_leaves_none(host: Host) -> None:
     assert not host.json("ps")
 
 
-def test_a_kill_is_told_with_its_reason(host: Host) -> None:
+@pytest.mark.parametrize("options", [(), ("--kill-on-exit",)], ids=" ".join)
+@pytest.mark.parametrize("script", ["sleep 60", "sleep 60 & sleep 61 & wait"])
+def test_a_kill_is_told_with_its_reason(host: Host, options: tuple[str, ...], script: str) -> None:
     with subprocess.Popen(
-        host.command("run", "--name", "doomed", "--", "sleep", "60"),
+        host.command("run", "--name", "doomed", *options, "--", "sh", "-c", script),
         env=host.environment,
         stderr=subprocess.PIPE,
         text=True,
     ) as running:
-        until(lambda: [each for each in host.json("ps") if each["name"] == "doomed"])
+        until(lambda: [each for each in host.json("ps") if each["name"] == "doomed" and each["processes"] > 1])
         assert host.rubicon("kill", "doomed", "--reason", "because \x1b[31mred").returncode == 0
         _, told = running.communicate(timeout=20)
     assert running.returncode == 137

@@ -25,6 +25,7 @@ from rubicon.client.local import LocalSocket
 from rubicon.v1.instance import Instance
 
 TIMED_OUT, KILLED = 124, 137
+ON_EXIT = "CMD ended (--kill-on-exit)"
 
 
 def _labels(_: click.Context, __: click.Parameter, values: Sequence[str]) -> dict[str, str]:
@@ -192,19 +193,23 @@ def _ended(
 ) -> int:
     from rubicon.cli.launch import summary
 
-    alive = summary.survivors(agent_id)
-    if alive and kill_on_exit:
+    ours = False
+    alive, condemned = summary.survivors(agent_id)
+    if alive and condemned:  # CMD is among the first to die of it
+        alive = summary.killed(agent_id)
+    elif alive and kill_on_exit:
+        ours = True
         try:
-            LocalSocket().call("kill", target=agent_id, reason="CMD ended (--kill-on-exit)", force=False, timeout=60)
+            LocalSocket().call("kill", target=agent_id, reason=ON_EXIT, force=False, timeout=60)
         except RubiconError as error:
             click.echo(f"rubicon: what CMD left could not be ended: {safe(error.message)}", err=True)
-        alive = summary.survivors(agent_id)
-    agent = summary.told(agent_id, alive, printer, quiet=quiet)
+        alive, _ = summary.survivors(agent_id)
+    agent = summary.told(agent_id, alive, printer, quiet=quiet, by_us=ours or expired.is_set())
     sys.stderr.flush()
     if expired.is_set():
         click.echo("rubicon: the time limit was reached, the tree was killed", err=True)
         return TIMED_OUT
-    if agent and agent.state == "killed" and not kill_on_exit:
+    if agent and agent.state == "killed" and not (ours and agent.reason in ("", ON_EXIT)):
         click.echo(f"rubicon: agent {safe(agent.name)} was killed: {safe(agent.reason) or 'no reason given'}", err=True)
         return KILLED
     return status

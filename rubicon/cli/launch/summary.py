@@ -17,23 +17,41 @@ from rubicon.client.sync import Client
 
 CATCH_UP_S = 1.0
 """Longest wait for the plane to have stored the end."""
+KILLED_S = 5.0
+"""Longest wait for somebody else's kill; it takes milliseconds, and the sensor reports what is left after three seconds."""
 
 
-def survivors(agent_id: str) -> int:
-    """Processes of the agent that still live, as the sensor counts them; 0 when it does not answer."""
+def survivors(agent_id: str) -> tuple[int, bool]:
+    """Processes of the agent that still live, as the sensor counts them, and whether a kill of it is under way; (0, False)
+    when the sensor does not answer."""
     try:
         listed: list[dict[str, Any]] = LocalSocket().call("agents", timeout=5)["agents"]
     except RubiconError:
-        return 0
-    return sum(int(agent["processes"]) for agent in listed if agent["id"] == agent_id)
+        return 0, False
+    found = next((agent for agent in listed if agent["id"] == agent_id), {})
+    return int(found.get("processes", 0)), bool(found.get("condemned", False))
 
 
-def told(agent_id: str, alive: int, printer: AlertPrinter, *, quiet: bool) -> Agent | None:
-    """Show what waited and the summary on stderr; the agent as the plane has it, None when it does not answer."""
+def killed(agent_id: str) -> int:
+    """Wait for a kill that is under way: processes that are left, in D state say."""
+    deadline = time.monotonic() + KILLED_S
+    while True:
+        alive, _ = survivors(agent_id)
+        if not alive or time.monotonic() > deadline:
+            return alive
+        time.sleep(0.02)
+
+
+def told(agent_id: str, alive: int, printer: AlertPrinter, *, quiet: bool, by_us: bool) -> Agent | None:
+    """Show what waited and the summary on stderr; the agent as the plane has it, None when it does not answer.
+
+    Args:
+        by_us: `run` itself had it killed, so nobody else's reason is waited for.
+    """
     output = Output(sys.stderr)
     try:
         with Client() as client:
-            agent = _caught_up(client, agent_id, alive)
+            agent = _caught_up(client, agent_id, alive, by_us)
             printer.finish(list(agent.alerts())[::-1])
             if not quiet:
                 _summary(output, agent)
@@ -45,12 +63,15 @@ def told(agent_id: str, alive: int, printer: AlertPrinter, *, quiet: bool) -> Ag
         return None
 
 
-def _caught_up(client: Client, agent_id: str, alive: int) -> Agent:
+def _caught_up(client: Client, agent_id: str, alive: int, by_us: bool) -> Agent:
     deadline = time.monotonic() + CATCH_UP_S
     while True:
         try:
             agent = client.agents.get(agent_id)
-            if (agent.alive and agent.process_count == alive) if alive else not agent.alive:
+            if alive and agent.alive and agent.process_count == alive:
+                return agent
+            # the end comes up as an event, and why a moment later with the response
+            if not alive and not agent.alive and (by_us or agent.reason or agent.state != "killed"):
                 return agent
         except RubiconError:
             if time.monotonic() > deadline:
