@@ -57,7 +57,7 @@ class Btf:
                 raise ValueError("not BTF: the magic number is missing")
             self._strings = data[header + strings_at : header + strings_at + strings]
             self.types = [Type(0, "void"), *self._parse(data[header + types_at : header + types_at + types])]
-        except struct.error as error:
+        except (struct.error, IndexError) as error:
             raise ValueError(f"truncated BTF: {error}") from None
 
     @classmethod
@@ -82,11 +82,17 @@ class Btf:
         raise ValueError(f"BTF has no {kind} {name}")
 
     def resolve(self, number: int) -> Type:
-        """A type behind its typedefs and qualifiers."""
+        """A type behind its typedefs and qualifiers.
+
+        Raises:
+            ValueError: they go round in a circle.
+        """
         found = self.types[number]
-        while found.kind in _TRANSPARENT:
+        for _ in self.types:
+            if found.kind not in _TRANSPARENT:
+                return found
             found = self.types[found.target]
-        return found
+        raise ValueError(f"damaged BTF: type {number} is never reached")
 
     def size_of(self, number: int) -> int:
         """Bytes of a type."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,8 +100,10 @@ class Loader:
     def _check(self, path: Path) -> None:
         try:
             digest = layout.digest(Btf.of_object(path))
-        except ValueError as error:
-            raise KernelAbiMismatch(f"{path}: {error}: build it again (make bpf)") from None
+        except (ValueError, LookupError, RecursionError, struct.error) as error:
+            raise KernelAbiMismatch(
+                f"{path} has no types that can be read ({error}): build it again (make bpf)"
+            ) from None
         if digest != abi.DIGEST:
             raise KernelAbiMismatch(
                 f"{path} has layout {digest}, the decoder {abi.DIGEST}: build and generate again (make bpf generate)"

@@ -45,6 +45,10 @@ class Pins:
         """
         for path in (self.folder, self.maps, self.links):
             path.mkdir(mode=0o700, exist_ok=True)
+        if not any(self.maps.iterdir()) and not any(self.links.iterdir()):
+            # a start that came no further than this: nothing has these layouts
+            for each in self.folder.glob("abi-*"):
+                each.rmdir()
         there = [each.name.removeprefix("abi-") for each in self.folder.glob("abi-*")]
         if any(each != digest for each in there):
             raise KernelAbiMismatch(
