@@ -124,7 +124,7 @@ class Audit:
                     schema.audit_checkpoints,
                     {"sequence": place, "body": signed.content, "signature": signed.signature},
                 )
-                self._store.writer.submit(write)
+                await asyncio.wait({self._store.writer.submit(write)}, timeout=1.0)
             except (OSError, StoreUnavailable) as error:
                 _log.error("checkpoint not kept", sequence=place, error=str(error))
                 return None
@@ -212,8 +212,9 @@ class Audit:
         if waited and await self.settle():
             await asyncio.to_thread(leftover.clear, self.notary.folder)
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), self._settings.checkpoint_after)
+            with contextlib.suppress(TimeoutError):  # not wait_for: in Python 3.11 it can swallow a cancellation
+                async with asyncio.timeout(self._settings.checkpoint_after):
+                    await self._due.wait()
             self._due.clear()
             await self.checkpoint()
 
