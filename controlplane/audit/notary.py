@@ -12,6 +12,7 @@ import binascii
 import contextlib
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -141,8 +142,11 @@ def _read(path: Path) -> Ed25519PrivateKey:
         "restore it from a backup; without one move it away: a new key is made at the next start, and the audit says so"
     )
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise AuditKeyUnusable(f"{path} is no ordinary file", again)
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
         if status.st_mode & 0o077 or status.st_uid not in (0, os.geteuid()):
             raise AuditKeyUnusable(
                 f"{path} must belong to root with mode 0600: others may have read the key that signs the audit",
