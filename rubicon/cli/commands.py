@@ -21,6 +21,7 @@ COMMANDS = (
     "freeze",
     "isolate",
     "release",
+    "snapshot",
     "coverage",
     "doctor",
     "logs",

@@ -29,6 +29,7 @@ from sensor.local.context import Context, Reply, Request
 from sensor.local.finish import finish
 from sensor.local.kill import kill
 from sensor.local.launch import launch
+from sensor.local.members import members
 from sensor.local.peer import Peer
 from sensor.local.status import status
 
@@ -42,6 +43,7 @@ OPS: Mapping[str, Op] = {
     "isolate": isolate,
     "release": release,
     "agents": agents,
+    "members": members,
     "status": status,
     "finish": finish,
 }

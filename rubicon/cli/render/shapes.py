@@ -29,6 +29,7 @@ FIELDS: dict[str, str] = {
     "a target that it could not be asked of: target, error. The same for freeze, isolate and release",
     "coverage": "host, connected, kernel, loader, fact, hook, mechanism, state (full|partial|missing), missing, "
     "dies_with_sensor",
+    "snapshot": "file, agent (id), processes, gone",
     "doctor": "check, ok, essential, detail, advice",
     "run": "with --json: alerts as above, then one summary: agent, agent_name, state, status, signal, seconds, processes, "
     "flows, alerts, survivors, reason",
