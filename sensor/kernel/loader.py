@@ -77,7 +77,8 @@ class Kernel:
             undo.callback(loader.loaded.close)
             _load(loader)
             maps = opened(loader.loaded.maps)
-            undo.callback(lambda: [each.close() for each in maps.values()])
+            for each in maps.values():
+                undo.callback(each.close)
             kernel = cls(pins, links, loader.loaded, maps)
             undo.callback(kernel.ring.close)
             kernel._configure(settings)

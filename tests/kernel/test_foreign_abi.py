@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import pytest
@@ -11,10 +10,7 @@ from sensor.kernel.abi import AgentFlag
 from tests.kernel.network import NetworkAgent, listener
 from tests.kernel.watched import AGENT, Watched
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.uname().machine != "x86_64", reason="int 0x80 is an instruction of x86"),
-]
+pytestmark = pytest.mark.root
 
 
 def test_foreign_abi_connect_is_seen(network: NetworkAgent, compiled: Callable[[str], str]) -> None:
