@@ -54,7 +54,7 @@ check-generated: generate ## Fail when a generated file is not up to date
 	@git diff --exit-code --stat -- rubicon/v1 sensor/kernel/abi.py docs/cli.md deploy/profile || { echo "generated files differ: run 'make generate' and commit" >&2; exit 1; }
 
 golden: build ## Record the detectors' samples anew from real runs
-	$(BIN)/python -m pytest tests/e2e/ssh --golden
+	$(BIN)/python -m pytest tests/e2e/ssh tests/e2e/test_tampering.py --golden
 
 bench: build ## Measure against the bars and write docs/performance.md
 	@deploy/dependencies.sh test

@@ -12,6 +12,16 @@ from tests.conftest import LOCK, RECORDS, remove_instance
 from tests.e2e.host import Host
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make golden` records the detectors' samples anew."""
+    parser.addoption("--golden", action="store_true", help="write the detectors' samples and golden alerts")
+
+
+@pytest.fixture(scope="module")
+def golden(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--golden", default=False))
+
+
 @pytest.fixture(scope="module")
 def own_host() -> Iterator[Host]:
     """An instance where nothing runs yet; whatever the test left of it is gone afterwards."""

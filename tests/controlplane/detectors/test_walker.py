@@ -26,7 +26,12 @@ def module(request: pytest.FixtureRequest) -> DetectorModule:
 
 
 def test_there_are_detectors() -> None:
-    assert [module.DETECTOR.id for module in MODULES] == ["ssh-outbound", "ssh-remote-forward"]
+    assert [module.DETECTOR.id for module in MODULES] == [
+        "left-cgroup",
+        "sensor-tampering",
+        "ssh-outbound",
+        "ssh-remote-forward",
+    ]
 
 
 def test_id_follows_the_file(module: DetectorModule) -> None:

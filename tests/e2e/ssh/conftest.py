@@ -14,16 +14,6 @@ from tests.e2e.ssh.recorder import Recorder
 from tests.e2e.ssh.world import World
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """`make golden` records the detectors' samples anew."""
-    parser.addoption("--golden", action="store_true", help="write the detectors' samples and golden alerts")
-
-
-@pytest.fixture(scope="module")
-def golden(request: pytest.FixtureRequest) -> bool:
-    return bool(request.config.getoption("--golden", default=False))
-
-
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     with World() as opened:

@@ -18,7 +18,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from rubicon.v1 import event_pb2
-from tests.e2e.ssh.world import PYTHON, World
+from tests.e2e.ssh.world import PYTHON
 
 REPOSITORY = Path(__file__).parents[3]
 AGENT = "a00000000001"
@@ -33,12 +33,23 @@ _PAYLOAD, _HEAD = 64, 12
 class Cleaner:
     """Cleans the events of one run."""
 
-    def __init__(self, events: Iterable[event_pb2.Event], world: World) -> None:
-        self._events = [event for event in events if event.WhichOneof("kind") not in _NOT_READ]
+    def __init__(
+        self,
+        events: Iterable[event_pb2.Event],
+        places: Iterable[tuple[str, str]],
+        kept: Iterable[str] = (),
+    ) -> None:
+        """
+        Args:
+            places: texts of this machine and what stands for them.
+            kept: kinds that are kept although most detectors do not read them.
+        """
+        left_out = _NOT_READ - frozenset(kept)
+        self._events = [event for event in events if event.WhichOneof("kind") not in left_out]
         self._numbers: dict[tuple[str, int], int] = {}
         self._begin = min(event.process.start_time_ns for event in self._events if event.HasField("enrol"))
         self._places = [
-            (str(world.dir), "/tmp/world"),
+            *places,
             (PYTHON, "/usr/bin/python3"),
             (str(REPOSITORY), "/opt/rubicon"),
         ]

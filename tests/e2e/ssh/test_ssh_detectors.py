@@ -33,7 +33,7 @@ def keep(run: Run, world: World) -> None:
             continue
         path = sample_path(module, scenario, hit=hit)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(Cleaner(run.events, world).lines()) + "\n")
+        path.write_text("\n".join(Cleaner(run.events, [(str(world.dir), "/tmp/world")]).lines()) + "\n")
         if hit:
             write_golden(path)
         found = {(alert.title, alert.severity, len(alert.evidence)) for alert in run.alerts().get(ID_OF[module], [])}
