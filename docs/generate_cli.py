@@ -21,6 +21,9 @@ pid namespace, `start_time` is nanoseconds since boot. Severities are info, low,
 | alerts | id, time, agent, detector, title, severity, techniques, process, ancestors, flow, evidence, coverage |
 | … process | pid, start_time, boot_id, exe, argv, cwd, uid, container |
 | … flow | protocol, source, destination |
+| audit list, show | sequence, time, phase (requested, result, refused, reported, noted), request, identity, action, target, agent, reason, alert, response, outcome, detail, hash |
+| audit verify | ok, records, checkpoints, last, covered, fingerprint, keys, faults [{first, last, time, what}] |
+| audit export | file, fingerprint, records, checkpoints |
 | doctor | check, state (ok, warning, failed), found, advice |
 
 """
@@ -41,6 +44,12 @@ def page() -> str:
         command = cli.rubicon.get_command(group, name)
         assert command
         parts.append(f"## rubicon {name}\n\n" + _help(command, name, group))
+        if isinstance(command, click.Group):
+            inner = click.Context(command, group, name, max_content_width=100)
+            for word in command.list_commands(inner):
+                below = command.get_command(inner, word)
+                assert below
+                parts.append(f"### rubicon {name} {word}\n\n" + _help(below, word, inner))
     return "\n".join(parts)
 
 

@@ -21,6 +21,7 @@ COMMANDS = (
     "freeze",
     "isolate",
     "release",
+    "audit",
     "snapshot",
     "coverage",
     "doctor",

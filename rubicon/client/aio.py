@@ -13,6 +13,7 @@ import grpc
 from rubicon.client import requests
 from rubicon.client.aio_agents import AsyncAgent, AsyncAgents
 from rubicon.client.aio_alerts import AsyncAlerts
+from rubicon.client.aio_audit import AsyncAudit
 from rubicon.client.channel import HEALTH, OPTIONS, serving
 from rubicon.client.errors import RubiconError, RubiconUnreachable, TokenExpired, Unauthenticated
 from rubicon.client.records.coverage import Coverage
@@ -43,6 +44,7 @@ class AsyncClient:
         self.instance = instance or Instance.current()
         self.agents = AsyncAgents(self)
         self.alerts = AsyncAlerts(self)
+        self.audit = AsyncAudit(self)
         self._tokens = TokenSource(self.instance)
         self._channel = grpc.aio.insecure_channel(f"unix:{self.instance.plane_socket}", options=OPTIONS)
         self._closed = False

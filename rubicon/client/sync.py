@@ -13,6 +13,7 @@ import grpc
 from rubicon.client import requests
 from rubicon.client.agents import Agent, Agents
 from rubicon.client.alerts import Alerts
+from rubicon.client.audit import Audit
 from rubicon.client.channel import HEALTH, OPTIONS, serving
 from rubicon.client.errors import RubiconError, RubiconUnreachable, TokenExpired, Unauthenticated
 from rubicon.client.records.coverage import Coverage
@@ -49,6 +50,7 @@ class Client:
         self.instance = instance or Instance.current()
         self.agents = Agents(self)
         self.alerts = Alerts(self)
+        self.audit = Audit(self)
         self._tokens = TokenSource(self.instance)
         self._channel = grpc.insecure_channel(f"unix:{self.instance.plane_socket}", options=OPTIONS)
         self._closed = False

@@ -33,7 +33,11 @@ METHODS = {
         "responses", "started_at", "tree", "wait", "watch",
     },
 }  # fmt: skip
-NAMESPACES = {"agents": {"connect", "create", "get", "list"}, "alerts": {"get", "list", "watch"}}
+NAMESPACES = {
+    "agents": {"connect", "create", "get", "list"},
+    "alerts": {"get", "list", "watch"},
+    "audit": {"export", "get", "list", "verify"},
+}
 ERRORS = {
     "AgentEnded", "AgentKilledError", "AgentNameTaken", "AgentNotFound", "AlreadyEnrolled", "CallerIsAgent",
     "CgroupNotFound", "CursorInvalid", "DeadlineExceeded", "HostMismatch", "InternalError", "InvalidArgument",
