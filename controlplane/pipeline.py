@@ -80,7 +80,8 @@ class Pipeline:
         self.modules = tuple(detectors.load() if modules is None else modules)
         self.crashes: dict[str, int] = {}
         """Detector id → events on which it crashed since the start."""
-        self._policy = policy or Policy()
+        self.policy = policy or Policy()
+        """May be replaced at any time: it decides about what comes from then on."""
         self._limits = limits or Limits()
         self._alert_limits = alert_limits or AlertLimits()
         self._hosts: dict[Boot, _Host] = {}
@@ -228,6 +229,17 @@ class Pipeline:
         self._say(watch, wanted.id, watch.answers.said(wanted.id), changes)
         return HostKey(boot.host, boot.boot_id, self._hosts[boot].offset_ns), changes
 
+    def dropped(self, wanted: ResponseWanted) -> tuple[HostKey, Changes] | None:
+        """What policy wanted waited its turn, and is not wanted any more. Returns: as waits()."""
+        watch = self._watch_of(wanted.agent_id)
+        if watch is not None:
+            watch.answers.dropped(wanted.id)
+        said = self.waits(wanted, "")
+        if said is not None:
+            for alert in said[1].alerts:
+                alert.response, alert.response_id = "none (held back, and no rule wants it any more)", ""
+        return said
+
     def facts(self) -> list[coverage_pb2.CoverageFact]:
         """What detectors could not look at because they crashed, to be listed with a host's coverage."""
         return [
@@ -335,7 +347,7 @@ class Pipeline:
 
     def _answer(self, watch: _Watch, alert: Alert, changes: Changes, known: Known | None) -> None:
         """Ask policy what to do about an alert, and note it."""
-        wanted = watch.answers.take(self._policy, alert, known.get(alert.id) if known else None)
+        wanted = watch.answers.take(self.policy, alert, known.get(alert.id) if known else None)
         if wanted is not None:
             changes.responses.append(wanted)
 

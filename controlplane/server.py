@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import fcntl
+import functools
 import gc
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -25,7 +24,8 @@ from controlplane.api.events import EventServicer
 from controlplane.api.guard import Guard
 from controlplane.api.hub import Hub
 from controlplane.api.responses import ResponseServicer
-from controlplane.api.serving import give_to_group, listen, new_server
+from controlplane.api.rules import PolicyServicer
+from controlplane.api.serving import give_to_group, listen, new_server, only_one
 from controlplane.api.witness import Witness
 from controlplane.audit.audit import Audit
 from controlplane.audit.follow import Follower
@@ -36,7 +36,7 @@ from controlplane.ingest.connect import VERSION, SensorServicer
 from controlplane.ingest.intake import Intake
 from controlplane.ingest.restore import restore
 from controlplane.ingest.sensors import Sensors
-from controlplane.model import Boot, ResponseWanted
+from controlplane.model import Boot, Changes, HostKey, ResponseWanted
 from controlplane.pipeline import Pipeline
 from controlplane.policy import Carrier, Gate, Policy, Rule, file
 from controlplane.policy.gate import MINUTE
@@ -50,6 +50,7 @@ from rubicon.v1 import (
     coverage_pb2,
     coverage_service_pb2_grpc,
     event_service_pb2_grpc,
+    policy_service_pb2_grpc,
     response_pb2,
     response_service_pb2_grpc,
     sensor_service_pb2_grpc,
@@ -69,7 +70,7 @@ class Plane:
         folder: Path,
         key: bytes,
         settings: Settings | None = None,
-        rules: Sequence[Rule] = (),
+        rules: Callable[[], Sequence[Rule]] = tuple,
         minute: float = MINUTE,
     ) -> None:
         """
@@ -77,12 +78,13 @@ class Plane:
             socket: where to listen; its folder must exist.
             folder: the store's.
             key: with which tokens are verified.
-            rules: of the settings file.
+            rules: reads those of the settings file, now and whenever it is asked to again.
             minute: seconds of what a rule calls a minute.
         """
         self.socket = socket
         self.settings = settings or Settings()
-        self.rules = tuple(rules)
+        self._read_rules = rules
+        self.rules = tuple(rules())
         self._minute = minute
         self._folder = folder
         self._key = key
@@ -108,7 +110,7 @@ class Plane:
         self.hub = Hub(settings.watch)
         self.responder = Responder(self.sensors, self.pipeline, self.store, settings.wire.command_timeout)
         carrier = Carrier(self.responder.obey, self.sensors.wait_for, self.pipeline, self.audit, self.follower)
-        self.gate = Gate(carrier, self._waits, carrier.alive, self._minute)
+        self.gate = Gate(carrier, self._waits, self._drops, carrier.alive, self._minute)
         self.intake = Intake(self.store, self.pipeline.apply, self.gate, self.responder.ended)
         self.store.writer.listeners.append(self.hub.published)
         self.sensors.hold()
@@ -144,10 +146,26 @@ class Plane:
             await self.responder.resume(responses)
 
     def _waits(self, wanted: ResponseWanted, why: str) -> None:
-        said = self.pipeline.waits(wanted, why)
+        self._keep(self.pipeline.waits(wanted, why))
+
+    def _drops(self, wanted: ResponseWanted) -> None:
+        self._keep(self.pipeline.dropped(wanted))
+
+    def _keep(self, said: tuple[HostKey, Changes] | None) -> None:
         if said is not None:
             stream, changes = said
             self.intake.store(self.store.number(stream.boot), stream, changes)
+
+    def reload(self) -> None:
+        """Read the rules again; they decide about what comes from now on.
+
+        Raises:
+            SettingsInvalid: the settings file cannot be; the rules of before stay in force.
+        """
+        self.rules = tuple(self._read_rules())
+        self.pipeline.policy = Policy(self.rules)
+        self.gate.take(self.rules)
+        _log.info("rules read again", rules=[rule.name for rule in self.rules])
 
     def _facts(self) -> list[coverage_pb2.CoverageFact]:
         return [*self.pipeline.facts(), *self.gate.facts()]
@@ -170,6 +188,8 @@ class Plane:
         response_service_pb2_grpc.add_ResponseServiceServicer_to_server(
             ResponseServicer(self.store, self.responder), self._server
         )
+        rules = PolicyServicer(lambda: self.rules, self.gate.counts, self.reload)
+        policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(rules, self._server)
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(self.store, self.audit), self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -205,23 +225,6 @@ class Plane:
         return "" if found is None or found.HasField("ended_at") else found.agent_id
 
 
-@contextlib.contextmanager
-def only_one(path: Path) -> Iterator[None]:
-    """Hold the lock that one plane of an instance has.
-
-    Raises:
-        BlockingIOError: another has it.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-        yield
-    finally:
-        os.close(descriptor)
-
-
 async def serve(plane: Plane) -> None:
     """Run until SIGTERM or SIGINT."""
     stop = asyncio.Event()
@@ -254,7 +257,8 @@ def main(arguments: list[str] | None = None) -> int:
         instance = Instance.current()
         settings = Settings.from_environment()
         known = [module.DETECTOR.id for module in detectors.load()]
-        rules = file.find(settings.settings.file, instance.settings_file, known)
+        rules = functools.partial(file.find, settings.settings.file, instance.settings_file, known)
+        rules()
     except ValueError as error:
         print(f"rubicon-plane: {error}", file=sys.stderr)
         return 2

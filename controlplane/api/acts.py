@@ -21,6 +21,7 @@ ACTIONS = {
     "Isolate": "isolate",
     "Release": "release",
     "ProbePipeline": "probe",
+    "ReloadRules": "reload",
 }
 """Methods that change something, and the audit's word for each."""
 RESPONSES = frozenset({"Kill", "Freeze", "Isolate", "Release"})
@@ -39,6 +40,8 @@ async def deed(store: Store, method: str, request: Any) -> Deed:
         return Deed(action, mask.text(", ".join(word for word in words if word)))
     if method == "ProbePipeline":
         return Deed(action, f"host {request.host}" if request.host else "the only host")
+    if method == "ReloadRules":
+        return Deed(action, "the settings file")
     found = await _agent(store, request.agent)
     if method == "FinishAgent":
         return Deed(action, found[1] + (", detached" if request.detach else ""), found[0])

@@ -1,10 +1,12 @@
-"""The gRPC server on its Unix socket: limits, keepalive, and who may reach it."""
+"""The gRPC server on its Unix socket: limits, keepalive, who may reach it, and that there is one."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import grp
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -53,3 +55,20 @@ def give_to_group(path: Path) -> None:
     """Let members of the group in; without the group only root may."""
     with contextlib.suppress(KeyError, PermissionError):
         os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)
+
+
+@contextlib.contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Hold the lock that one plane of an instance has.
+
+    Raises:
+        BlockingIOError: another has it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)

@@ -98,6 +98,11 @@ class Answers:
         """A response did not succeed: the next alert that asks for it gets another."""
         self._stops = {action: stop for action, stop in self._stops.items() if stop.id != response_id}
 
+    def dropped(self, response_id: str) -> None:
+        """A response that waited its turn is not wanted any more."""
+        self.waits(response_id, "")
+        self.failed(response_id)
+
     def kill_failed(self) -> None:
         """Any kill of the agent did not succeed."""
         self._stops.pop(_KILL, None)

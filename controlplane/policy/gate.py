@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from controlplane import logs
 from controlplane.model import ResponseWanted
-from controlplane.policy.rules import WORDS
+from controlplane.policy.rules import WORDS, Rule
 from controlplane.policy.turns import Turns
 from rubicon.v1 import coverage_pb2
 
@@ -49,6 +49,7 @@ class Gate:
         self,
         carry_out: Callable[[ResponseWanted], Awaitable[None]],
         waits: Callable[[ResponseWanted, str], None],
+        drops: Callable[[ResponseWanted], None],
         alive: Callable[[str], bool],
         window: float = MINUTE,
         clock: Callable[[], float] = time.monotonic,
@@ -57,12 +58,14 @@ class Gate:
         Args:
             carry_out: does a response.
             waits: is told why a response waits, and with an empty text when it is its turn.
+            drops: is told that a response which waited is not wanted any more.
             alive: whether an agent has not ended.
             window: seconds of what a rule calls a minute.
             clock: seconds, never going back.
         """
         self._carry_out = carry_out
         self._waits = waits
+        self._drops = drops
         self._alive = alive
         self._clock = clock
         self._turns = Turns(window)
@@ -82,13 +85,37 @@ class Gate:
         """
         if wanted.max_agents_per_minute:
             line = self._lines.get(wanted.rule)
-            pause = self._opens(wanted)
+            pause = self._opens(wanted, wanted.max_agents_per_minute)
             others = line is not None and line.waiting and not self._turns.counts(wanted.rule, wanted.agent_id)
             if pause > 0 or others:
                 self._hold(wanted)
                 return
             self._turns.take(wanted.rule, wanted.agent_id, self._clock())
         await self._carry_out(wanted)
+
+    def take(self, rules: Iterable[Rule]) -> None:
+        """Other rules are in force: what waits for one that is none of them, or only says things now, is let go."""
+        limits = {rule.name: rule.max_agents_per_minute for rule in rules if rule.enforce}
+        for name, line in self._lines.items():
+            if line.server is not None:
+                line.server.cancel()
+                line.server = None
+            if name in limits:
+                line.most = limits[name]
+                if line.waiting:
+                    line.server = self._start(self._serve(line))
+                continue
+            while line.waiting:
+                wanted = line.waiting.popleft()
+                _log.warning(
+                    "no longer wanted: no rule says so", rule=name, agent=wanted.agent_id, alert=wanted.alert_id
+                )
+                self._drops(wanted)
+
+    def counts(self, rule: str) -> tuple[int, int]:
+        """How many agents wait their turn by this rule, and were held back since the plane started."""
+        line = self._lines.get(rule)
+        return (len(line.waiting), line.held) if line is not None else (0, 0)
 
     def facts(self) -> list[coverage_pb2.CoverageFact]:
         """Rules that hold something back now, or did in the last hour, to be listed with a host's coverage."""
@@ -111,8 +138,8 @@ class Gate:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _opens(self, wanted: ResponseWanted) -> float:
-        return self._turns.opens(wanted.rule, wanted.agent_id, wanted.max_agents_per_minute, self._clock())
+    def _opens(self, wanted: ResponseWanted, most: int) -> float:
+        return self._turns.opens(wanted.rule, wanted.agent_id, most, self._clock())
 
     def _hold(self, wanted: ResponseWanted) -> None:
         line = self._lines.setdefault(wanted.rule, _Line())
@@ -142,7 +169,7 @@ class Gate:
                 line.waiting.popleft()
                 _log.info("no longer wanted: the agent has ended", agent=wanted.agent_id, alert=wanted.alert_id)
                 continue
-            pause = self._opens(wanted)
+            pause = self._opens(wanted, line.most)
             if pause > 0:
                 await asyncio.sleep(pause)
                 continue

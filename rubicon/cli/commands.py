@@ -23,6 +23,7 @@ COMMANDS = (
     "release",
     "audit",
     "snapshot",
+    "rules",
     "coverage",
     "doctor",
     "logs",

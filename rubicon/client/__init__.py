@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from rubicon.client.records.process import Process as Process
     from rubicon.client.records.response import Response as Response
     from rubicon.client.records.response import Survivor as Survivor
+    from rubicon.client.records.rule import Rule as Rule
     from rubicon.client.records.tree import Tree as Tree
     from rubicon.client.sync import Client as Client
 
@@ -63,6 +64,7 @@ _HOMES = {
     "Response": "records.response",
     "RubiconError": "errors",
     "RubiconUnreachable": "errors",
+    "Rule": "records.rule",
     "Survivor": "records.response",
     "Tree": "records.tree",
 }

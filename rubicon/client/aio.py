@@ -19,6 +19,7 @@ from rubicon.client.errors import RubiconError, RubiconUnreachable, TokenExpired
 from rubicon.client.records.coverage import Coverage
 from rubicon.client.records.event import Event
 from rubicon.client.records.response import Response
+from rubicon.client.records.rule import Rule
 from rubicon.client.resume import EventStream, Patience, Resumable
 from rubicon.client.status import error_of
 from rubicon.client.token import TokenSource
@@ -80,6 +81,14 @@ class AsyncClient:
     def responses(self, agent: str = "") -> AsyncIterator[Response]:
         """What was done, newest first."""
         return self.pages(requests.list_responses(agent))
+
+    async def rules(self) -> list[Rule]:
+        """The rules of the settings file that are in force, in their order."""
+        return await self.call(requests.list_rules())
+
+    async def reload_rules(self) -> list[Rule]:
+        """As `Client.reload_rules`."""
+        return await self.call(requests.reload_rules())
 
     async def coverage(self, host: str = "") -> list[Coverage]:
         """What the hosts see, by host."""

@@ -22,6 +22,7 @@ from rubicon.client.records.event import Event
 from rubicon.client.records.moment import stamp
 from rubicon.client.records.process import Process
 from rubicon.client.records.response import Response
+from rubicon.client.records.rule import Rule
 from rubicon.v1 import (
     agent_pb2,
     agent_service_pb2,
@@ -29,6 +30,7 @@ from rubicon.v1 import (
     alert_service_pb2,
     coverage_service_pb2,
     event_service_pb2,
+    policy_service_pb2,
     process_pb2,
     response_pb2,
     response_service_pb2,
@@ -304,6 +306,18 @@ def list_responses(agent: str) -> Call[list[Response]]:
         lambda answer: [*map(Response.of, answer.responses)],
         next_page=_token,
     )
+
+
+def list_rules() -> Call[list[Rule]]:
+    """The rules in force."""
+    request = policy_service_pb2.ListRulesRequest()
+    return Call("PolicyService", "ListRules", request, lambda answer: [*map(Rule.of, answer.rules)])
+
+
+def reload_rules() -> Call[list[Rule]]:
+    """Read the settings file again."""
+    request = policy_service_pb2.ReloadRulesRequest()
+    return Call("PolicyService", "ReloadRules", request, lambda answer: [*map(Rule.of, answer.rules)])
 
 
 def list_coverage(host: str) -> Call[list[Coverage]]:

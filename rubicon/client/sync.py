@@ -19,6 +19,7 @@ from rubicon.client.errors import RubiconError, RubiconUnreachable, TokenExpired
 from rubicon.client.records.coverage import Coverage
 from rubicon.client.records.event import Event
 from rubicon.client.records.response import Response
+from rubicon.client.records.rule import Rule
 from rubicon.client.resume import EventStream, Patience, Resumable
 from rubicon.client.status import error_of
 from rubicon.client.token import TokenSource
@@ -97,6 +98,19 @@ class Client:
     def responses(self, agent: str = "") -> Iterator[Response]:
         """What was done, newest first."""
         return self.pages(requests.list_responses(agent))
+
+    def rules(self) -> list[Rule]:
+        """The rules of the settings file that are in force, in their order."""
+        return self.call(requests.list_rules())
+
+    def reload_rules(self) -> list[Rule]:
+        """Have the settings file read again; returns the rules that are in force now.
+
+        Raises:
+            PermissionDenied: the caller is not root.
+            InvalidArgument: something in the file cannot be; the rules of before stay in force.
+        """
+        return self.call(requests.reload_rules())
 
     def coverage(self, host: str = "") -> list[Coverage]:
         """What the hosts see, by host."""

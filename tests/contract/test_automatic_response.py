@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 
 from controlplane import detectors
@@ -18,12 +19,13 @@ from rubicon.v1 import (
     alert_service_pb2,
     coverage_service_pb2,
     event_pb2,
+    policy_service_pb2,
     response_pb2,
     response_service_pb2,
     sensor_service_pb2,
 )
 from tests.controlplane.builders import Kernel, key, tunnel
-from tests.controlplane.stage import Link, Stage
+from tests.controlplane.stage import Link, Stage, reason
 
 FORWARD = "ssh-remote-forward"
 VERIFIED, FAILED = response_pb2.RESPONSE_STATE_VERIFIED, response_pb2.RESPONSE_STATE_FAILED
@@ -210,6 +212,44 @@ async def test_a_restart_forgets_no_turn_and_drops_nobody(tmp_path: Path) -> Non
             await dead(stage, agent)
         assert sensor.killed == agents[2:]
         assert {response.id for response in await responses(stage)} >= set(before)
+
+
+async def test_rules_are_read_again(tmp_path: Path) -> None:
+    text = f"respond: [{{detector: {FORWARD}, action: kill, max_agents_per_minute: 1}}]"
+    stage = Stage(tmp_path, rules=rules(text))
+    async with playing(stage) as sensor:
+        agents = [await sensor.tunnels(number) for number in range(3)]
+        for agent in agents[1:]:
+            await says(stage, agent, "kill held back")
+        request = policy_service_pb2.ListRulesRequest()
+        (rule,) = (await stage.api(uid=1000).ListRules(request)).rules
+        assert (rule.name, rule.enforce, rule.waiting) == (f"{FORWARD}: kill", True, 2)
+
+        def broken() -> list[Rule]:
+            return rules("respond: kill")
+
+        read, stage.plane._read_rules = stage.plane._read_rules, broken
+        reload = policy_service_pb2.ReloadRulesRequest()
+        for uid, why in ((1000, "PERMISSION_DENIED"), (0, "INVALID_ARGUMENT")):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stage.api(uid=uid).ReloadRules(reload)
+            assert reason(caught.value) == why
+        assert "rubicon.yaml:1" in str(caught.value.details())
+        assert (await stage.api().ListRules(request)).rules[0].waiting == 2
+
+        stage.plane._read_rules = read
+        stage.rules = rules(f"respond: [{{detector: {FORWARD}, action: kill, mode: monitor}}]")
+        (rule,) = (await stage.api().ReloadRules(reload)).rules
+        assert (rule.enforce, rule.waiting) == (False, 0)
+        for agent in agents[1:]:
+            assert not (await says(stage, agent, "none (held back, and no rule wants it any more)")).response_id
+        await says(stage, await sensor.tunnels(4), "none (would kill)")
+
+        stage.rules = rules(f"respond: {{{FORWARD}: kill}}")
+        await stage.api().ReloadRules(reload)
+        await sensor.again(1)
+        await dead(stage, agents[1])
+        assert sensor.killed == agents[:2]
 
 
 async def test_a_kill_that_failed_is_tried_again_at_the_next_alert(tmp_path: Path) -> None:

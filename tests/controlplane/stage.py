@@ -24,6 +24,7 @@ from rubicon.v1 import (
     coverage_service_pb2_grpc,
     event_pb2,
     event_service_pb2_grpc,
+    policy_service_pb2_grpc,
     response_service_pb2_grpc,
     sensor_service_pb2,
     sensor_service_pb2_grpc,
@@ -68,7 +69,7 @@ class Stage:
         self.links: list[Link] = []
 
     async def start(self) -> Stage:
-        self.plane = Plane(self.socket, self.folder / "store", self.key, self.settings, self.rules, self.minute)
+        self.plane = Plane(self.socket, self.folder / "store", self.key, self.settings, lambda: self.rules, self.minute)
         await self.plane.start()
         return self
 
@@ -128,6 +129,7 @@ class Api:
                 event_service_pb2_grpc.EventServiceStub,
                 response_service_pb2_grpc.ResponseServiceStub,
                 coverage_service_pb2_grpc.CoverageServiceStub,
+                policy_service_pb2_grpc.PolicyServiceStub,
             )
         ]
 

@@ -16,7 +16,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from controlplane.server import only_one
+from controlplane.api.serving import only_one
 from controlplane.settings import Settings, StoreSettings, WatchSettings, WireSettings
 from rubicon.v1 import agent_pb2, agent_service_pb2, alert_service_pb2, event_service_pb2, tokens
 from rubicon.v1.instance import Instance

@@ -22,11 +22,11 @@ PACKAGE = {
     "Agent", "AgentKilledError", "Alert", "AsyncAgent", "AsyncClient", "Client", "Coverage", "Event", "NotFound",
     "Process", "Refused", "Response", "RubiconError", "RubiconUnreachable", "Tree", "client", "errors",
 }  # fmt: skip
-CLIENT = (PACKAGE - {"client"}) | {"AlertFlow", "CoverageFact", "Evidence", "Survivor"}
+CLIENT = (PACKAGE - {"client"}) | {"AlertFlow", "CoverageFact", "Evidence", "Rule", "Survivor"}
 METHODS = {
     "Client": {
-        "agent", "call", "close", "coverage", "events", "healthy", "kill_process", "pages", "probe", "responses",
-        "resuming",
+        "agent", "call", "close", "coverage", "events", "healthy", "kill_process", "pages", "probe", "reload_rules",
+        "responses", "resuming", "rules",
     },
     "Agent": {
         "alerts", "alive", "ended_at", "enrol", "events", "finish", "freeze", "isolate", "kill", "refresh", "release",

@@ -11,6 +11,7 @@ from rubicon.client.records.event import Event
 from rubicon.client.records.moment import rfc3339
 from rubicon.client.records.process import Process
 from rubicon.client.records.response import Response
+from rubicon.client.records.rule import Rule
 
 FIELDS: dict[str, str] = {
     "ps": "id, name, labels, state (pending|running|finished|killed), host, started_at, ended_at, processes, "
@@ -27,6 +28,8 @@ FIELDS: dict[str, str] = {
     "survivors [{pid, start_time, name, why}], steps, error, expires_at, destroyed, dry_run, members [{pid, start_time, "
     "name}]; "
     "a target that it could not be asked of: target, error. The same for freeze, isolate and release",
+    "rules": "name, detector (empty for any), labels, min_severity, action, mode (enforce|monitor), "
+    "max_agents_per_minute, waiting, held_back",
     "coverage": "host, connected, kernel, loader, fact, hook, mechanism, state (full|partial|missing), missing, "
     "dies_with_sensor",
     "snapshot": "file, agent (id), processes, gone",
@@ -153,6 +156,21 @@ def response(value: Response) -> dict[str, Any]:
         "destroyed": value.destroyed,
         "dry_run": value.dry_run,
         "members": [{"pid": each.pid, "start_time": each.start_time, "name": each.name} for each in value.members],
+    }
+
+
+def rule(value: Rule) -> dict[str, Any]:
+    """A line of `rules`."""
+    return {
+        "name": value.name,
+        "detector": value.detector,
+        "labels": value.labels,
+        "min_severity": value.min_severity,
+        "action": value.action,
+        "mode": value.mode,
+        "max_agents_per_minute": value.max_agents_per_minute,
+        "waiting": value.waiting,
+        "held_back": value.held_back,
     }
 
 

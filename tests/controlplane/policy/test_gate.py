@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from controlplane.model import ResponseWanted
-from controlplane.policy import Gate
+from controlplane.policy import Gate, Rule
 from rubicon.v1 import coverage_pb2, response_pb2
 
 MINUTE = 0.4
@@ -24,7 +24,14 @@ class Stand:
         self.said: list[tuple[str, str]] = []
         self.dead: set[str] = set()
         self.fails: set[str] = set()
-        self.gate = Gate(self._carry, lambda w, why: self.said.append((w.agent_id, why)), self._alive, window)
+        self.dropped: list[str] = []
+        self.gate = Gate(
+            self._carry,
+            lambda w, why: self.said.append((w.agent_id, why)),
+            lambda w: self.dropped.append(w.agent_id),
+            self._alive,
+            window,
+        )
 
     async def _carry(self, wanted: ResponseWanted) -> None:
         self.done.append((wanted.agent_id, asyncio.get_running_loop().time()))
@@ -123,3 +130,21 @@ async def test_what_was_stopped_before_a_restart_counts() -> None:
         stand.gate.remember([("r", "a", 0.29), ("r", "b", 0.29)])
         await stand.gate(wanted("d"))
         await stand.until(1)
+
+
+async def test_other_rules_let_go_what_they_do_not_want_and_bring_their_own_limit() -> None:
+    async with standing(60) as stand:
+        for agent in "abc":
+            await stand.gate(wanted(agent, "any: kill", 1))
+            await stand.gate(wanted(agent, "any: freeze", 1))
+            await stand.gate(wanted(agent, "any: isolate", 1))
+        assert stand.agents == ["a"] * 3
+        assert stand.gate.counts("any: kill") == (2, 2)
+        kill = Rule(response_pb2.ACTION_KILL, max_agents_per_minute=3)
+        freeze = Rule(response_pb2.ACTION_FREEZE, enforce=False)
+        stand.gate.take([kill, freeze])
+        assert stand.dropped == ["b", "c", "b", "c"]
+        await stand.until(5)
+        assert stand.agents[3:] == ["b", "c"]
+        assert stand.gate.counts("any: kill") == (0, 2)
+        assert stand.gate.counts("nothing") == (0, 0)
