@@ -48,13 +48,16 @@ class Watched:
     def held(self, *command: str, cwd: str | None = None) -> subprocess.Popen[str]:
         """A process of nobody's that executes a command after `go`."""
         child = subprocess.Popen(
-            ["sh", "-c", 'read _; exec "$@"', "sh", *command],
+            ["sh", "-c", 'echo; read _; exec "$@"', "sh", *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=cwd,
         )
         self._children.append(child)
+        # Popen returns at its close-on-exec, a moment before the hook of sh's own exec has run
+        assert child.stdout
+        child.stdout.readline()
         return child
 
     def start(self, *command: str, cwd: str | None = None) -> subprocess.Popen[str]:
