@@ -43,7 +43,8 @@ def parse(arguments: list[str]) -> None:
     Raises:
         click.UsageError: it would be refused.
     """
-    group = click.Context(rubicon, info_name="rubicon")
+    # with its settings: a command keeps the help option of the first context that it is asked in
+    group = click.Context(rubicon, info_name="rubicon", **rubicon.context_settings)
     _, command, rest = rubicon.resolve_command(group, arguments)
     assert command
     with contextlib.suppress(click.exceptions.Exit):  # --help

@@ -100,6 +100,11 @@ def test_also_those_that_the_caller_would_hand_down(host: Host) -> None:
 def test_what_root_loses_and_keeps(host: Host, calls: str) -> None:
     assert tried(host, calls, "mount", "unshare-net", "trace-parent") == ["EPERM"] * 3
     assert tried(host, calls, "trace-child", "keyctl", "inet") == ["ok"] * 3
+    sensor = host.daemon("rubicon-sensor")
+    for file in ("environ", "mem", "root/"):
+        assert host.rubicon("run", "-q", "--", "head", "-c1", f"/proc/{sensor}/{file}").stderr.endswith(
+            "Permission denied\n"
+        )
     done = host.rubicon("run", "-q", "--", "sh", "-c", "chown 1:1 /proc/self/fd/3 3>$(mktemp) && nice -n -5 true")
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -8,6 +8,7 @@ import hashlib
 import http.server
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import threading
@@ -159,12 +160,17 @@ def test_sudo_for_those_who_have_it(host: Host, folder: Path) -> None:
     assert "no new privileges" in done.stderr
 
 
-def test_ping_is_for_those_in_the_range(host: Host, folder: Path) -> None:
+def test_ping_is_for_those_in_the_range_and_without_a_file_capability(host: Host, folder: Path) -> None:
     subprocess.run(["cc", "-o", folder / "calls", PROGRAMS / "calls.c"], check=True)
     allowed = ("unshare", "--net", "sh", "-c", 'echo 0 65534 >/proc/sys/net/ipv4/ping_group_range && exec "$@"', "sh")
     closed = ("unshare", "--net", "sh", "-c", 'echo 1 0 >/proc/sys/net/ipv4/ping_group_range && exec "$@"', "sh")
     assert agent(host, folder, "./calls ping raw", around=allowed).stdout.split() == ["ok", "EPERM"]
     assert agent(host, folder, "./calls ping raw", around=closed).stdout.split() == ["EACCES", "EPERM"]
+    # version 2 with the effective bit; permitted: CAP_NET_RAW
+    os.setxattr(folder / "calls", "security.capability", struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0))
+    done = agent(host, folder, "./calls ping", around=allowed)
+    assert done.returncode == 126
+    assert "Operation not permitted" in done.stderr
 
 
 @pytest.mark.parametrize("program", [name for name in ("node",) if shutil.which(name)])

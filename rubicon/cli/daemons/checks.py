@@ -51,6 +51,15 @@ def _libbpf() -> Check:
     return Check("libbpf", "ok", "libbpf.so.1")
 
 
+def _libseccomp() -> Check:
+    try:
+        ctypes.CDLL("libseccomp.so.2")
+    except OSError:
+        found = "libseccomp.so.2 is missing: 'rubicon run' works with --privileged only"
+        return Check("libseccomp", "warning", found, "apt-get install libseccomp2")
+    return Check("libseccomp", "ok", "libseccomp.so.2")
+
+
 def _cgroup() -> Check:
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
@@ -82,7 +91,7 @@ def _rights() -> Check:
     return Check("rights", "warning", "neither root nor in group rubicon", "use sudo, or 'usermod -aG rubicon $USER'")
 
 
-_HOST: tuple[Callable[[], Check], ...] = (_kernel, _libbpf, _cgroup, _lockdown, _rights)
+_HOST: tuple[Callable[[], Check], ...] = (_kernel, _libbpf, _libseccomp, _cgroup, _lockdown, _rights)
 
 
 def _settings(instance: Instance) -> Check:
