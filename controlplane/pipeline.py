@@ -8,27 +8,22 @@ to be made durable before it is acknowledged and before a wanted response is car
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from controlplane import detectors, logs
 from controlplane.model import (
-    Agent,
-    AgentView,
     Alert,
     Boot,
     Changes,
     DetectorModule,
     HostKey,
     KnownAlert,
-    Process,
-    ProcessKey,
-    ResponseWanted,
     Seen,
 )
 from controlplane.policy import Alerts, Answers, Policy
 from controlplane.policy.alerts import AlertLimits
-from controlplane.tree import AgentTree, HostTree, Limits
+from controlplane.tree import Limits
+from controlplane.watches import Host, Watch, Watches
 from rubicon.v1 import agent_pb2, coverage_pb2, event_pb2
 
 _log = logs.get("pipeline")
@@ -41,29 +36,7 @@ Known: TypeAlias = Mapping[str, KnownAlert]
 _NONE: Known = {}
 
 
-@dataclass(slots=True, eq=False)
-class _Watch:
-    """One agent and what is watched about it."""
-
-    tree: AgentTree
-    alerts: Alerts
-    answers: Answers
-    memories: dict[str, Any] = field(default_factory=dict)
-    """Detector id → its memory of this agent."""
-
-
-@dataclass(slots=True, eq=False)
-class _Host:
-    """One boot of one host."""
-
-    tree: HostTree
-    seen: dict[tuple[int, int], Seen] = field(default_factory=dict)
-    watches: dict[str, _Watch] = field(default_factory=dict)
-    offset_ns: int = 0
-    """Clock offset of the newest batch."""
-
-
-class Pipeline:
+class Pipeline(Watches):
     """State of all hosts. Not for several threads."""
 
     def __init__(
@@ -77,15 +50,13 @@ class Pipeline:
         Args:
             modules: detectors, by default all that controlplane/detectors/ has.
         """
+        super().__init__(limits)
         self.modules = tuple(detectors.load() if modules is None else modules)
         self.crashes: dict[str, int] = {}
         """Detector id → events on which it crashed since the start."""
         self.policy = policy or Policy()
         """May be replaced at any time: it decides about what comes from then on."""
-        self._limits = limits or Limits()
         self._alert_limits = alert_limits or AlertLimits()
-        self._hosts: dict[Boot, _Host] = {}
-        self._where: dict[str, Boot] = {}
         self._dispatch: dict[str, list[DetectorModule]] = {}
         for module in self.modules:
             for message in module.DETECTOR.reads:
@@ -138,50 +109,6 @@ class Pipeline:
         """Take over what a host sees now; alerts carry what it does not."""
         self._host(boot).tree.cover(coverage)
 
-    def agent(self, agent_id: str) -> Agent | None:
-        """The agent, while in memory."""
-        watch = self._watch_of(agent_id)
-        return watch.tree.agent if watch else None
-
-    def view(self, agent_id: str) -> AgentView | None:
-        """The agent's tree and flows, while in memory."""
-        watch = self._watch_of(agent_id)
-        return watch.tree if watch else None
-
-    def descendants(self, agent_id: str, key: ProcessKey) -> list[ProcessKey]:
-        """Living processes that a process made, and they made."""
-        watch = self._watch_of(agent_id)
-        return [p.key for p in watch.tree.descendants(key) if p.alive] if watch else []
-
-    def find(self, host: str, boot_id: str, pid: int, start_time_ns: int) -> Process | None:
-        """A process in memory; empty host or boot mean any, start time 0 whoever lives under that pid."""
-        for boot, state in self._hosts.items():
-            if host in ("", boot.host) and boot_id in ("", boot.boot_id):
-                for process in state.tree.shared.pids.get(pid, ()):
-                    if process.key.start_time_ns == start_time_ns or (not start_time_ns and process.alive):
-                        return process
-        return None
-
-    def living(self, agent_id: str) -> list[ProcessKey]:
-        """The agent's living processes, oldest first."""
-        watch = self._watch_of(agent_id)
-        if watch is None:
-            return []
-        processes = watch.tree.processes.by_key.values()
-        return sorted((p.key for p in processes if p.alive), key=lambda key: (key.start_time_ns, key.pid))
-
-    def killed(self, agent_id: str, reason: str, wall_ns: int) -> Agent | None:
-        """A kill of the whole agent was verified; returns the agent to store, None when it has left memory."""
-        watch = self._watch_of(agent_id)
-        if watch is None:
-            return None
-        agent = watch.tree.agent
-        agent.state = agent_pb2.AGENT_STATE_KILLED
-        watch.answers.killed(reason)
-        if agent.ended_wall_ns is None:
-            agent.ended_wall_ns = wall_ns
-        return agent
-
     def connected(self, stream: HostKey, wall_ns: int) -> list[tuple[HostKey, Changes]]:
         """A sensor of this boot is there, so every earlier boot of its host is over, and all that ran in it.
 
@@ -202,44 +129,6 @@ class Pipeline:
             self._leave(host, host.tree.leave())
         return over
 
-    def kill_failed(self, agent_id: str) -> None:
-        """A kill of the agent did not succeed: the next alert that asks for one gets one."""
-        watch = self._watch_of(agent_id)
-        if watch is not None:
-            watch.answers.kill_failed()
-
-    def failed(self, wanted: ResponseWanted) -> None:
-        """What policy wanted did not succeed: the next alert that asks for it gets it."""
-        watch = self._watch_of(wanted.agent_id)
-        if watch is not None:
-            watch.answers.failed(wanted.id)
-
-    def waits(self, wanted: ResponseWanted, why: str) -> tuple[HostKey, Changes] | None:
-        """What policy wanted waits its turn; empty `why`: it is its turn now. Its alerts say so.
-
-        Returns:
-            What is to be stored; None when the agent has left memory.
-        """
-        watch = self._watch_of(wanted.agent_id)
-        if watch is None:
-            return None
-        boot = self._where[wanted.agent_id]
-        watch.answers.waits(wanted.id, why)
-        changes = Changes()
-        self._say(watch, wanted.id, watch.answers.said(wanted.id), changes)
-        return HostKey(boot.host, boot.boot_id, self._hosts[boot].offset_ns), changes
-
-    def dropped(self, wanted: ResponseWanted) -> tuple[HostKey, Changes] | None:
-        """What policy wanted waited its turn, and is not wanted any more. Returns: as waits()."""
-        watch = self._watch_of(wanted.agent_id)
-        if watch is not None:
-            watch.answers.dropped(wanted.id)
-        said = self.waits(wanted, "")
-        if said is not None:
-            for alert in said[1].alerts:
-                alert.response, alert.response_id = "none (held back, and no rule wants it any more)", ""
-        return said
-
     def facts(self) -> list[coverage_pb2.CoverageFact]:
         """What detectors could not look at because they crashed, to be listed with a host's coverage."""
         return [
@@ -252,34 +141,24 @@ class Pipeline:
             for name, count in sorted(self.crashes.items())
         ]
 
-    def _host(self, boot: Boot) -> _Host:
-        host = self._hosts.get(boot)
-        if host is None:
-            host = self._hosts[boot] = _Host(HostTree(boot, self._limits))
-        return host
-
-    def _watch_of(self, agent_id: str) -> _Watch | None:
-        boot = self._where.get(agent_id)
-        return self._hosts[boot].watches.get(agent_id) if boot is not None else None
-
-    def _watch(self, host: _Host, event: event_pb2.Event, offset_ns: int, changes: Changes) -> _Watch | None:
+    def _watch(self, host: Host, event: event_pb2.Event, offset_ns: int, changes: Changes) -> Watch | None:
         tree = host.tree.agent(event.agent_id, event.time_ns, offset_ns, changes)
         if tree is None:
             return None
         boot = host.tree.shared.boot
-        watch = _Watch(tree, Alerts(tree.agent, boot, self._alert_limits), Answers(tree.agent))
+        watch = Watch(tree, Alerts(tree.agent, boot, self._alert_limits), Answers(tree.agent))
         host.watches[tree.id] = watch
         self._where[tree.id] = boot
         return watch
 
-    def _leave(self, host: _Host, agents: Iterable[str]) -> None:
+    def _leave(self, host: Host, agents: Iterable[str]) -> None:
         for agent_id in agents:
             host.watches.pop(agent_id, None)
             self._where.pop(agent_id, None)
 
     def _run(
         self,
-        host: _Host,
+        host: Host,
         stream: HostKey,
         events: Iterable[event_pb2.Event],
         changes: Changes,
@@ -310,7 +189,7 @@ class Pipeline:
                 watch.answers.contained(event.contain.frozen, event.contain.isolated)
         self._leave(host, host.tree.sweep())
 
-    def _enrolled(self, watch: _Watch, changes: Changes, known: Known | None) -> None:
+    def _enrolled(self, watch: Watch, changes: Changes, known: Known | None) -> None:
         """The agent's name and what to do about its alerts are known now; some may have come before."""
         for alert in watch.alerts:
             alert.agent_name = watch.tree.name
@@ -322,7 +201,7 @@ class Pipeline:
         self,
         module: DetectorModule,
         event: event_pb2.Event,
-        watch: _Watch,
+        watch: Watch,
         offset_ns: int,
         changes: Changes,
         known: Known | None,
@@ -345,13 +224,13 @@ class Pipeline:
             if count & (count - 1) == 0:
                 _log.exception("detector crashed", detector=detector.id, agent=tree.id, times=count)
 
-    def _answer(self, watch: _Watch, alert: Alert, changes: Changes, known: Known | None) -> None:
+    def _answer(self, watch: Watch, alert: Alert, changes: Changes, known: Known | None) -> None:
         """Ask policy what to do about an alert, and note it."""
         wanted = watch.answers.take(self.policy, alert, known.get(alert.id) if known else None)
         if wanted is not None:
             changes.responses.append(wanted)
 
-    def _finished(self, host: _Host, watch: _Watch, changes: Changes) -> None:
+    def _finished(self, host: Host, watch: Watch, changes: Changes) -> None:
         """The agent is over, killed or not."""
         agent = watch.tree.agent
         host.tree.ended(agent.id)
@@ -359,9 +238,3 @@ class Pipeline:
             watch.answers.killed()
         for response_id in watch.answers.ended():
             self._say(watch, response_id, "none (the agent ended while it waited its turn)", changes)
-
-    def _say(self, watch: _Watch, response_id: str, text: str, changes: Changes) -> None:
-        for alert in watch.alerts:
-            if alert.response_id == response_id:
-                alert.response = text
-                changes.alert_of[alert.id] = alert

@@ -192,7 +192,7 @@ async def test_a_bad_rule_does_not_empty_a_cluster(tmp_path: Path) -> None:
         for agent in agents[2:4]:
             await dead(stage, agent)
             assert (await alert(stage, agent)).response == "kill"
-        assert sensor.killed == agents[:4]
+        assert sorted(sensor.killed) == agents[:4]
 
 
 async def test_a_restart_forgets_no_turn_and_drops_nobody(tmp_path: Path) -> None:
@@ -201,7 +201,8 @@ async def test_a_restart_forgets_no_turn_and_drops_nobody(tmp_path: Path) -> Non
     async with playing(stage) as sensor:
         agents = [await sensor.tunnels(number) for number in range(4)]
         before = [(await says(stage, agent, "kill held back")).response_id for agent in agents[2:]]
-        await dead(stage, agents[1])
+        for agent in agents[:2]:
+            await dead(stage, agent)
     async with playing(stage) as sensor:
         after = [(await says(stage, agent, "kill held back")).response_id for agent in agents[2:]]
         assert after == before
@@ -210,7 +211,7 @@ async def test_a_restart_forgets_no_turn_and_drops_nobody(tmp_path: Path) -> Non
     async with playing(stage) as sensor:
         for agent in agents[2:]:
             await dead(stage, agent)
-        assert sensor.killed == agents[2:]
+        assert sorted(sensor.killed) == agents[2:]
         assert {response.id for response in await responses(stage)} >= set(before)
 
 
