@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import functools
 import gc
 import os
@@ -59,6 +60,8 @@ from rubicon.v1 import (
 from rubicon.v1.instance import Instance
 
 _log = logs.get("server")
+NICE = -15
+"""Before agents that burn every core: on the way of a stop the plane would get one share among theirs."""
 
 
 class Plane:
@@ -272,6 +275,8 @@ def main(arguments: list[str] | None = None) -> int:
         give_to_group(instance.run_dir)
         with only_one(instance.run_dir / "plane.lock"):
             key = tokens.ensure_key(instance)
+            with contextlib.suppress(PermissionError):  # not root: a stop then waits behind what it is to stop
+                os.setpriority(os.PRIO_PROCESS, 0, NICE)
             asyncio.run(serve(Plane(instance.plane_socket, instance.store_dir, key, settings, rules)))
     except BlockingIOError:
         print(

@@ -21,7 +21,8 @@ pid namespace, `start_time` is nanoseconds since boot. Severities are info, low,
 | alerts | id, time, agent, detector, title, severity, techniques, process, ancestors, flow, evidence, coverage |
 | … process | pid, start_time, boot_id, exe, argv, cwd, uid, container |
 | … flow | protocol, source, destination |
-| audit list, show | sequence, time, phase (requested, result, refused, reported, noted), request, identity, action, target, agent, reason, alert, response, outcome, detail, hash |
+| audit list, show | sequence, time, phase (requested, result, refused, reported, noted), request, identity, action, target, \
+agent, reason, alert, response, outcome, detail, hash |
 | audit verify | ok, records, checkpoints, last, covered, fingerprint, keys, faults [{first, last, time, what}] |
 | audit export | file, fingerprint, records, checkpoints |
 | doctor | check, state (ok, warning, failed), found, advice |
