@@ -154,5 +154,25 @@ def test_a_file_that_goes_wrong_later_is_found_by_doctor(ruled: Host, file: Path
         assert found["state"] == "failed"
         assert f"{file}:9: there is no detector 'nothing'" in found["found"]
         assert "ssh-remote-forward" in found["advice"]
+        reload = ruled.rubicon("rules", "--reload")
+        assert reload.returncode == 2
+        assert f"{file}:9: there is no detector 'nothing'" in reload.stderr
+        assert [each["mode"] for each in ruled.json("rules")] == ["enforce", "monitor"]
     finally:
         file.write_text(RULES)
+
+
+def test_what_is_read_again_decides_from_then_on(ruled: Host, file: Path, server: int) -> None:
+    with tunnel(ruled, server, "before") as running:
+        assert alert_of(ruled, "before")["response"] == "none (would kill)"
+        file.write_text("respond: {ssh-remote-forward: kill}\n")
+        assert [each["mode"] for each in ruled.json("rules", "--reload")] == ["enforce"]
+        with tunnel(ruled, server, "after") as other:
+            _, told = other.communicate(timeout=30)
+        assert other.returncode == 137
+        assert "agent after was killed: ssh-remote-forward" in told
+        assert running.poll() is None
+        assert ruled.rubicon("kill", "before").returncode == 0
+        assert running.wait(timeout=30) == 137
+    file.write_text(RULES)
+    assert ruled.rubicon("rules", "--reload").returncode == 0
