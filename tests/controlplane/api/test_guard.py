@@ -125,7 +125,7 @@ def test_every_changing_method_is_known() -> None:
     assert Api  # the stubs below are the ones that callers have
     services = [
         service
-        for module in ("agent", "alert", "event", "response", "coverage")
+        for module in ("agent", "alert", "event", "response", "coverage", "policy")
         for service in __import__(
             f"rubicon.v1.{module}_service_pb2", fromlist=["x"]
         ).DESCRIPTOR.services_by_name.values()
