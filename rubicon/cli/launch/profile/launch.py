@@ -47,10 +47,11 @@ class Profile:
         if not self.restricted:
             return
         assert self._filter, "not ready"
-        from rubicon.cli.launch.profile import capabilities
+        from rubicon.cli.launch.profile import capabilities, landlock
 
         if self.no_new_privs:
             capabilities.no_new_privs()
+        landlock.restrict()
         self._filter.load()
         # where no_new_privs is forced the bounding set is not ours to change, and no exec can reach into it
         numbers = [capability.number for capability in DROPPED]

@@ -42,10 +42,19 @@ class Condition(NamedTuple):
 
 
 DROPPED = (
+    Capability(
+        "CAP_NET_ADMIN", 12, "a TUN device, a tunnel or a route: traffic of no socket, which passes no cgroup hook"
+    ),
     Capability("CAP_NET_RAW", 13, "raw and packet sockets: traffic that passes no cgroup hook"),
     Capability("CAP_SYS_MODULE", 16, "kernel modules"),
+    Capability("CAP_SYS_RAWIO", 17, "memory and I/O ports of the machine, a network card's among them"),
     Capability("CAP_SYS_PTRACE", 19, "tracing processes that have more rights, the sensor among them"),
     Capability("CAP_SYS_ADMIN", 21, "mounts, namespaces of others, BPF on older kernels"),
+    Capability("CAP_SYS_BOOT", 22, "a reboot, which ends every isolation"),
+    Capability(
+        "CAP_SYS_RESOURCE", 24, "limits beyond its own, and the reserve of file systems that the daemons write to"
+    ),
+    Capability("CAP_SYS_TIME", 25, "the clock that records are told by"),
     Capability("CAP_PERFMON", 38, "tracing the kernel"),
     Capability("CAP_BPF", 39, "loading BPF, and changing the maps of those who did"),
 )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 from typing import Any
 
+from rubicon.cli.launch.profile.landlock import available
 from rubicon.cli.launch.profile.launch import Profile
 from rubicon.cli.launch.profile.lists import DROPPED, FAMILIES, OTHER_FAMILIES, REFUSED
 from rubicon.cli.render.output import Output
 
 FOREIGN = "SIGSYS"
 UNRESTRICTED = "--privileged: CMD keeps every right of the user it runs as"
+SIGNALS_GO = "as the user may: this kernel has no Landlock with signal scopes (6.12)"
 MAY_GAIN = "no: sudo and other setuid programs work, and gain everything but the capabilities above"
 MAY_NOT_GAIN = "yes: sudo and other setuid programs gain nothing"
 
@@ -25,6 +27,7 @@ def told(profile: Profile) -> dict[str, Any]:
         "socket_families": [each.name for each in FAMILIES] if restricted else None,
         "other_families": errno.errorcode[OTHER_FAMILIES] if restricted else None,
         "foreign_abi": FOREIGN if restricted else None,
+        "signals_outside": errno.errorcode[errno.EPERM] if restricted and available() else None,
         "no_new_privs": profile.no_new_privs,
         "no_new_privs_forced": profile.forced,
     }
@@ -55,6 +58,7 @@ def show(profile: Profile, as_json: bool) -> None:
         [
             [("socket families", "bold"), (f"{kept}; others: {errno.errorcode[OTHER_FAMILIES]}", "")],
             [("32-bit and x32 calls", "bold"), (f"the process is killed, {FOREIGN}", "")],
+            [("signals to outside", "bold"), ("EPERM" if available() else SIGNALS_GO, "")],
             [("no_new_privs", "bold"), ((MAY_NOT_GAIN + forced) if profile.no_new_privs else MAY_GAIN, "")],
         ],
     )
