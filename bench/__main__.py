@@ -43,7 +43,9 @@ def main() -> int:
     table += "\n".join(row.markdown() for row in rows) + "\n"
     print("measuring responses …", file=sys.stderr, flush=True)
     timings = responses.measure(3 if quick else 50)
-    table += "\n## Responses\n\nFrom the API call to verified, in milliseconds, as a client sees it.\n\n"
+    table += (
+        "\n## Responses\n\nFrom the API call to verified, in milliseconds; the answer follows when that is stored.\n\n"
+    )
     table += responses.HEAD + "\n".join(each.markdown() for each in timings) + "\n"
     machine = f"Linux {platform.release()} {platform.machine()}, {os.cpu_count()} CPUs, {time.strftime('%Y-%m-%d')}"
     print(table)

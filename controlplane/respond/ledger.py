@@ -45,14 +45,15 @@ class Ledger:
         write.rows.put(schema.responses, convert.response_row(message))
         if agent is not None:
             write.rows.put(schema.agents, convert.agent_row(agent, self._store.number(response.boot)))
-        await self._store.writer.commit(write)
+        # an agent's row must not overtake the batches that its counts come from
+        await self._store.writer.commit(write, urgent=agent is None)
         return message
 
     async def keep(self, message: response_pb2.Response) -> response_pb2.Response:
         """Make a response durable as it is."""
         write = Write(responses=[message])
         write.rows.put(schema.responses, convert.response_row(message))
-        await self._store.writer.commit(write)
+        await self._store.writer.commit(write, urgent=True)
         return message
 
     async def cancel_pending(self, agent: agent_pb2.Agent, reason: str, wall_ns: int) -> None:

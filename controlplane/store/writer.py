@@ -59,6 +59,7 @@ class Writer:
         self._engine = engine
         self._settings = settings
         self._queue: deque[Write] = deque()
+        self._urgent: deque[Write] = deque()
         self._wake = threading.Condition()
         self._stopping = False
         self._pending = 0
@@ -78,28 +79,33 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, write: Write) -> asyncio.Future[int]:
-        """Queue a write. Cancelling the future withdraws a write that has not begun."""
+    def submit(self, write: Write, *, urgent: bool = False) -> asyncio.Future[int]:
+        """Queue a write. Cancelling the future withdraws a write that has not begun.
+
+        Args:
+            urgent: it goes before all that are not, in a transaction of its own: for what a stop waits for. It must have
+                no events, and no entity that a batch may change.
+        """
         done: asyncio.Future[int] = self._loop.create_future()
         write.done = done
         with self._wake:
             if self._stopping:
                 raise StoreUnavailable("the plane is stopping")
-            self._queue.append(write)
+            (self._urgent if urgent else self._queue).append(write)
             self._pending += len(write.events)
             if self._pending >= self._settings.pending_events:
                 self._room.clear()
             self._wake.notify()
         return done
 
-    async def commit(self, write: Write) -> int:
-        """Queue a change of entities and wait for it.
+    async def commit(self, write: Write, *, urgent: bool = False) -> int:
+        """Queue a change of entities and wait for it; `urgent` as for `submit`.
 
         Raises:
             StoreUnavailable: it could not be written in time; it is withdrawn.
         """
         try:
-            return await asyncio.wait_for(self.submit(write), self._settings.give_up)
+            return await asyncio.wait_for(self.submit(write, urgent=urgent), self._settings.give_up)
         except TimeoutError:
             raise self.failure or StoreUnavailable("the store did not answer in time") from None
 
@@ -123,14 +129,14 @@ class Writer:
             self._stopping = True
             self._wake.notify()
         self._thread.join(timeout)
-        return not self._thread.is_alive() and not self._queue
+        return not self._thread.is_alive() and not self._queue and not self._urgent
 
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not self._queue and not self._stopping:
+                while not self._queue and not self._urgent and not self._stopping:
                     self._wake.wait()
-                if not self._queue:
+                if not self._queue and not self._urgent:
                     return
                 group = self._take()
             if not group:
@@ -156,6 +162,10 @@ class Writer:
             self._tell(group, first)
 
     def _take(self) -> list[Write]:
+        if self._urgent:
+            urgent = [write for write in self._urgent if write.done is None or not write.done.cancelled()]
+            self._urgent.clear()
+            return urgent
         group: list[Write] = []
         events = 0
         while self._queue and events < self._settings.group_events:
