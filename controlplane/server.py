@@ -34,6 +34,7 @@ from controlplane.audit.notary import Notary
 from controlplane.audit.record import Deed
 from controlplane.errors import PlaneError, SettingsInvalid
 from controlplane.ingest.connect import VERSION, SensorServicer
+from controlplane.ingest.deeds import Deeds
 from controlplane.ingest.intake import Intake
 from controlplane.ingest.restore import restore
 from controlplane.ingest.sensors import Sensors
@@ -114,7 +115,8 @@ class Plane:
         self.responder = Responder(self.sensors, self.pipeline, self.store, settings.wire.command_timeout)
         carrier = Carrier(self.responder.obey, self.sensors.wait_for, self.pipeline, self.audit, self.follower)
         self.gate = Gate(carrier, self._waits, self._drops, carrier.alive, self._minute)
-        self.intake = Intake(self.store, self.pipeline.apply, self.gate, self.responder.ended)
+        deeds = Deeds(self.store, self.audit, self.pipeline.agent)
+        self.intake = Intake(self.store, self.pipeline.apply, self.gate, self.responder.ended, deeds)
         self.store.writer.listeners.append(self.hub.published)
         self.sensors.hold()
         await self._listen()

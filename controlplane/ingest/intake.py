@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from controlplane import logs
+from controlplane.ingest.deeds import Deeds, Told
 from controlplane.model import Agent, HostKey, ResponseWanted
 from controlplane.model.changes import Changes
 from controlplane.store import convert, schema
@@ -31,13 +32,15 @@ Ended = Callable[[Sequence[Agent]], Awaitable[None]]
 class Intake:
     """Takes batches of all streams."""
 
-    def __init__(self, store: Store, apply: Apply, carry_out: CarryOut, ended: Ended) -> None:
+    def __init__(self, store: Store, apply: Apply, carry_out: CarryOut, ended: Ended, deeds: Deeds) -> None:
         """
         Args:
             apply: the pipeline: pure, in memory, on the loop.
             carry_out: does a response; runs as a task of its own after its alert is durable.
             ended: is told of agents whose end is durable.
+            deeds: audits what was done at a sensor without the plane.
         """
+        self._deeds = deeds
         self._ended = ended
         self._store = store
         self._apply = apply
@@ -60,17 +63,25 @@ class Intake:
             await self._store.writer.room()
             part = events[start : start + CHUNK]
             last = start + CHUNK >= len(events)
-            done = self._submit(number, host, part, batch.sequence if last else 0)
+            told = await self._deeds.look(host.host, part)
+            done = self._submit(number, host, part, batch.sequence if last else 0, told)
             if not last:
                 await asyncio.sleep(0)
         return done
 
     def _submit(
-        self, number: int, host: HostKey, events: Sequence[event_pb2.Event], acknowledged: int
+        self,
+        number: int,
+        host: HostKey,
+        events: Sequence[event_pb2.Event],
+        acknowledged: int,
+        told: Sequence[Told],
     ) -> asyncio.Future[int]:
-        return self.store(number, host, self._apply(host, events), acknowledged)
+        return self.store(number, host, self._apply(host, events), acknowledged, told)
 
-    def store(self, number: int, host: HostKey, changes: Changes, acknowledged: int = 0) -> asyncio.Future[int]:
+    def store(
+        self, number: int, host: HostKey, changes: Changes, acknowledged: int = 0, told: Sequence[Told] = ()
+    ) -> asyncio.Future[int]:
         """Make changes durable, and have their responses carried out after that."""
         write = Write(number, host.clock_offset_ns, acknowledged, changes.events)
         rows = write.rows
@@ -86,6 +97,8 @@ class Intake:
         write.alerts = alerts
         for epoch, cpu, state in changes.seen:
             rows.put(schema.seen, {"boot": number, "epoch": epoch, "cpu": cpu, "state": state})
+        if told:
+            self._deeds.keep(told, changes.events, write)
         done = self._store.writer.submit(write)
         ended = [agent for agent in changes.agents if agent.ended]
         if changes.responses or ended:

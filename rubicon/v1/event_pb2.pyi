@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rubicon.v1 import flow_pb2 as _flow_pb2
 from rubicon.v1 import process_pb2 as _process_pb2
+from rubicon.v1 import response_pb2 as _response_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -989,16 +990,20 @@ class Finish(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
+    REQUESTED_BY_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Why: "exited", "killed" or "finished"."""
+    requested_by: _builtins.str
+    """Identity that asked for it at the sensor's local socket, as attested; empty where it ended otherwise."""
     def __init__(
         self,
         *,
         reason: _builtins.str = ...,
+        requested_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "requested_by", b"requested_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1114,7 +1119,9 @@ Global___Tamper: _TypeAlias = Tamper  # noqa: Y015
 
 @_typing.final
 class Contain(_message.Message):
-    """What of an agent is contained now, as the sensor has put it into force; sent at every change and after a restart."""
+    """What of an agent is contained now, as the sensor has put it into force; sent at every change, after a restart, and
+    after a kill that was asked for at the sensor's local socket.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1125,6 +1132,8 @@ class Contain(_message.Message):
     RESPONSE_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REQUESTED_BY_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    PROCESS_FIELD_NUMBER: _builtins.int
     frozen: _builtins.bool
     """All its processes are stopped."""
     isolated: _builtins.bool
@@ -1139,6 +1148,12 @@ class Contain(_message.Message):
     """Why."""
     requested_by: _builtins.str
     """Identity that asked, as attested."""
+    action: _response_pb2.Action.ValueType
+    """What was asked for; not set where nothing was."""
+    @_builtins.property
+    def process(self) -> _process_pb2.ProcessKey:
+        """Process whose descendants are meant with it; not set for the whole agent."""
+
     def __init__(
         self,
         *,
@@ -1149,10 +1164,12 @@ class Contain(_message.Message):
         response_id: _builtins.str = ...,
         reason: _builtins.str = ...,
         requested_by: _builtins.str = ...,
+        action: _response_pb2.Action.ValueType = ...,
+        process: _process_pb2.ProcessKey | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["process", b"process"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["freeze_expires_ns", b"freeze_expires_ns", "frozen", b"frozen", "isolated", b"isolated", "isolation_expires_ns", b"isolation_expires_ns", "reason", b"reason", "requested_by", b"requested_by", "response_id", b"response_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "freeze_expires_ns", b"freeze_expires_ns", "frozen", b"frozen", "isolated", b"isolated", "isolation_expires_ns", b"isolation_expires_ns", "process", b"process", "reason", b"reason", "requested_by", b"requested_by", "response_id", b"response_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

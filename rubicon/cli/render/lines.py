@@ -180,7 +180,8 @@ def _join(detail: Any) -> tuple[str, str]:
 def _contain(detail: Any) -> tuple[str, str]:
     now = [word for word in ("frozen", "isolated") if getattr(detail, word)]
     by = f"by {safe(detail.requested_by)}" if detail.requested_by else "its time is over"
-    return ", ".join(now) or "released", f"{by}: {safe(detail.reason)}" if detail.reason else by
+    otherwise = "killed" if detail.action == 1 else "released"  # ACTION_KILL; the wire is not loaded here
+    return ", ".join(now) or otherwise, f"{by}: {safe(detail.reason)}" if detail.reason else by
 
 
 def _loss(detail: Any) -> tuple[str, str]:
