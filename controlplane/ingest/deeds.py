@@ -77,9 +77,12 @@ class Deeds:
             return None
         if contain.process.pid:
             whom = f"process {contain.process.pid} of {whom} with its descendants"
-        word = response_pb2.Action.Name(contain.action).removeprefix("ACTION_").lower()
+        known = response_pb2.Action.values()
+        word = (
+            response_pb2.Action.Name(contain.action).removeprefix("ACTION_").lower() if contain.action in known else ""
+        )
         deed = Deed(
-            "contain" if contain.action == response_pb2.ACTION_UNSPECIFIED else word,
+            word if word not in ("", "unspecified") else "contain",
             whom,
             event.agent_id,
             contain.reason,
