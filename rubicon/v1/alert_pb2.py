@@ -24,6 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from rubicon.v1 import event_pb2 as rubicon_dot_v1_dot_event__pb2
+try:
+  rubicon_dot_v1_dot_flow__event__pb2 = rubicon_dot_v1_dot_event__pb2.rubicon_dot_v1_dot_flow__event__pb2
+except AttributeError:
+  rubicon_dot_v1_dot_flow__event__pb2 = rubicon_dot_v1_dot_event__pb2.rubicon.v1.flow_event_pb2
+try:
+  rubicon_dot_v1_dot_process__event__pb2 = rubicon_dot_v1_dot_event__pb2.rubicon_dot_v1_dot_process__event__pb2
+except AttributeError:
+  rubicon_dot_v1_dot_process__event__pb2 = rubicon_dot_v1_dot_event__pb2.rubicon.v1.process_event_pb2
 from rubicon.v1 import process_pb2 as rubicon_dot_v1_dot_process__pb2
 
 

@@ -9,9 +9,36 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
-from rubicon.v1 import flow_pb2 as _flow_pb2
+from rubicon.v1 import flow_event_pb2 as _flow_event_pb2
+from rubicon.v1 import process_event_pb2 as _process_event_pb2
 from rubicon.v1 import process_pb2 as _process_pb2
 from rubicon.v1 import response_pb2 as _response_pb2
+from rubicon.v1.flow_event_pb2 import Bind as Bind
+from rubicon.v1.flow_event_pb2 import CLOSE_REASON_CLOSED as CLOSE_REASON_CLOSED
+from rubicon.v1.flow_event_pb2 import CLOSE_REASON_REFUSED as CLOSE_REASON_REFUSED
+from rubicon.v1.flow_event_pb2 import CLOSE_REASON_RESET as CLOSE_REASON_RESET
+from rubicon.v1.flow_event_pb2 import CLOSE_REASON_UNSPECIFIED as CLOSE_REASON_UNSPECIFIED
+from rubicon.v1.flow_event_pb2 import Close as Close
+from rubicon.v1.flow_event_pb2 import CloseReason as CloseReason
+from rubicon.v1.flow_event_pb2 import Connect as Connect
+from rubicon.v1.flow_event_pb2 import Establish as Establish
+from rubicon.v1.flow_event_pb2 import Listen as Listen
+from rubicon.v1.flow_event_pb2 import Packet as Packet
+from rubicon.v1.flow_event_pb2 import Payload as Payload
+from rubicon.v1.flow_event_pb2 import Send as Send
+from rubicon.v1.flow_event_pb2 import Socket as Socket
+from rubicon.v1.flow_event_pb2 import UnixConnect as UnixConnect
+from rubicon.v1.process_event_pb2 import Exec as Exec
+from rubicon.v1.process_event_pb2 import Exit as Exit
+from rubicon.v1.process_event_pb2 import Fork as Fork
+from rubicon.v1.process_event_pb2 import JOIN_REASON_CONTESTED as JOIN_REASON_CONTESTED
+from rubicon.v1.process_event_pb2 import JOIN_REASON_ENROLLED as JOIN_REASON_ENROLLED
+from rubicon.v1.process_event_pb2 import JOIN_REASON_LEFT as JOIN_REASON_LEFT
+from rubicon.v1.process_event_pb2 import JOIN_REASON_STRANGER as JOIN_REASON_STRANGER
+from rubicon.v1.process_event_pb2 import JOIN_REASON_UNSPECIFIED as JOIN_REASON_UNSPECIFIED
+from rubicon.v1.process_event_pb2 import Join as Join
+from rubicon.v1.process_event_pb2 import JoinReason as JoinReason
+from rubicon.v1.process_event_pb2 import ProcessSnapshot as ProcessSnapshot
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,66 +49,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _JoinReason:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _JoinReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JoinReason.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    JOIN_REASON_UNSPECIFIED: _JoinReason.ValueType  # 0
-    """Not set."""
-    JOIN_REASON_ENROLLED: _JoinReason.ValueType  # 1
-    """An untagged process entered an enrolled cgroup by its own or an outsider's doing, and was enrolled."""
-    JOIN_REASON_LEFT: _JoinReason.ValueType  # 2
-    """A tagged process left its agent's cgroup; it stays tagged."""
-    JOIN_REASON_STRANGER: _JoinReason.ValueType  # 3
-    """A tagged process moved an untagged stranger into an agent's cgroup; the stranger stays untagged."""
-    JOIN_REASON_CONTESTED: _JoinReason.ValueType  # 4
-    """A process of one agent entered another agent's cgroup; its first owner stays."""
-
-class JoinReason(_JoinReason, metaclass=_JoinReasonEnumTypeWrapper):
-    """Why a cgroup move was recorded."""
-
-JOIN_REASON_UNSPECIFIED: JoinReason.ValueType  # 0
-"""Not set."""
-JOIN_REASON_ENROLLED: JoinReason.ValueType  # 1
-"""An untagged process entered an enrolled cgroup by its own or an outsider's doing, and was enrolled."""
-JOIN_REASON_LEFT: JoinReason.ValueType  # 2
-"""A tagged process left its agent's cgroup; it stays tagged."""
-JOIN_REASON_STRANGER: JoinReason.ValueType  # 3
-"""A tagged process moved an untagged stranger into an agent's cgroup; the stranger stays untagged."""
-JOIN_REASON_CONTESTED: JoinReason.ValueType  # 4
-"""A process of one agent entered another agent's cgroup; its first owner stays."""
-Global___JoinReason: _TypeAlias = JoinReason  # noqa: Y015
-
-class _CloseReason:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _CloseReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CloseReason.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    CLOSE_REASON_UNSPECIFIED: _CloseReason.ValueType  # 0
-    """Not set."""
-    CLOSE_REASON_CLOSED: _CloseReason.ValueType  # 1
-    """It ended in the ordinary way."""
-    CLOSE_REASON_REFUSED: _CloseReason.ValueType  # 2
-    """It never came to be: refused, unreachable or timed out."""
-    CLOSE_REASON_RESET: _CloseReason.ValueType  # 3
-    """It was cut by a reset."""
-
-class CloseReason(_CloseReason, metaclass=_CloseReasonEnumTypeWrapper):
-    """Why a flow ended."""
-
-CLOSE_REASON_UNSPECIFIED: CloseReason.ValueType  # 0
-"""Not set."""
-CLOSE_REASON_CLOSED: CloseReason.ValueType  # 1
-"""It ended in the ordinary way."""
-CLOSE_REASON_REFUSED: CloseReason.ValueType  # 2
-"""It never came to be: refused, unreachable or timed out."""
-CLOSE_REASON_RESET: CloseReason.ValueType  # 3
-"""It was cut by a reset."""
-Global___CloseReason: _TypeAlias = CloseReason  # noqa: Y015
 
 class _EventClass:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -222,63 +189,63 @@ class Event(_message.Message):
         """Process that did it (for packets and closes: the owner of the socket)."""
 
     @_builtins.property
-    def fork(self) -> Global___Fork:
+    def fork(self) -> _process_event_pb2.Fork:
         """A child process was made."""
 
     @_builtins.property
-    def exec(self) -> Global___Exec:
+    def exec(self) -> _process_event_pb2.Exec:
         """A program was executed."""
 
     @_builtins.property
-    def exit(self) -> Global___Exit:
+    def exit(self) -> _process_event_pb2.Exit:
         """The last thread of a process ended."""
 
     @_builtins.property
-    def join(self) -> Global___Join:
+    def join(self) -> _process_event_pb2.Join:
         """A process joined, left or was moved between cgroups."""
 
     @_builtins.property
-    def process_snapshot(self) -> Global___ProcessSnapshot:
+    def process_snapshot(self) -> _process_event_pb2.ProcessSnapshot:
         """A process that was already running when it was enrolled, read from /proc."""
 
     @_builtins.property
-    def socket(self) -> Global___Socket:
+    def socket(self) -> _flow_event_pb2.Socket:
         """A socket was created."""
 
     @_builtins.property
-    def bind(self) -> Global___Bind:
+    def bind(self) -> _flow_event_pb2.Bind:
         """A socket was bound to a local address."""
 
     @_builtins.property
-    def listen(self) -> Global___Listen:
+    def listen(self) -> _flow_event_pb2.Listen:
         """A socket began to listen."""
 
     @_builtins.property
-    def connect(self) -> Global___Connect:
+    def connect(self) -> _flow_event_pb2.Connect:
         """connect() was called on an IPv4 or IPv6 socket."""
 
     @_builtins.property
-    def send(self) -> Global___Send:
+    def send(self) -> _flow_event_pb2.Send:
         """A datagram was sent to a destination."""
 
     @_builtins.property
-    def establish(self) -> Global___Establish:
+    def establish(self) -> _flow_event_pb2.Establish:
         """A TCP connection was established, in either direction."""
 
     @_builtins.property
-    def close(self) -> Global___Close:
+    def close(self) -> _flow_event_pb2.Close:
         """A TCP connection ended or was refused."""
 
     @_builtins.property
-    def payload(self) -> Global___Payload:
+    def payload(self) -> _flow_event_pb2.Payload:
         """First payload bytes of a flow, one direction."""
 
     @_builtins.property
-    def packet(self) -> Global___Packet:
+    def packet(self) -> _flow_event_pb2.Packet:
         """One payload-carrying packet of a flow."""
 
     @_builtins.property
-    def unix_connect(self) -> Global___UnixConnect:
+    def unix_connect(self) -> _flow_event_pb2.UnixConnect:
         """connect() was called on an AF_UNIX socket."""
 
     @_builtins.property
@@ -316,21 +283,21 @@ class Event(_message.Message):
         time_ns: _builtins.int = ...,
         agent_id: _builtins.str = ...,
         process: _process_pb2.ProcessKey | None = ...,
-        fork: Global___Fork | None = ...,
-        exec: Global___Exec | None = ...,
-        exit: Global___Exit | None = ...,
-        join: Global___Join | None = ...,
-        process_snapshot: Global___ProcessSnapshot | None = ...,
-        socket: Global___Socket | None = ...,
-        bind: Global___Bind | None = ...,
-        listen: Global___Listen | None = ...,
-        connect: Global___Connect | None = ...,
-        send: Global___Send | None = ...,
-        establish: Global___Establish | None = ...,
-        close: Global___Close | None = ...,
-        payload: Global___Payload | None = ...,
-        packet: Global___Packet | None = ...,
-        unix_connect: Global___UnixConnect | None = ...,
+        fork: _process_event_pb2.Fork | None = ...,
+        exec: _process_event_pb2.Exec | None = ...,
+        exit: _process_event_pb2.Exit | None = ...,
+        join: _process_event_pb2.Join | None = ...,
+        process_snapshot: _process_event_pb2.ProcessSnapshot | None = ...,
+        socket: _flow_event_pb2.Socket | None = ...,
+        bind: _flow_event_pb2.Bind | None = ...,
+        listen: _flow_event_pb2.Listen | None = ...,
+        connect: _flow_event_pb2.Connect | None = ...,
+        send: _flow_event_pb2.Send | None = ...,
+        establish: _flow_event_pb2.Establish | None = ...,
+        close: _flow_event_pb2.Close | None = ...,
+        payload: _flow_event_pb2.Payload | None = ...,
+        packet: _flow_event_pb2.Packet | None = ...,
+        unix_connect: _flow_event_pb2.UnixConnect | None = ...,
         enrol: Global___Enrol | None = ...,
         finish: Global___Finish | None = ...,
         ssh_config: Global___SshConfig | None = ...,
@@ -348,558 +315,6 @@ class Event(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Event: _TypeAlias = Event  # noqa: Y015
-
-@_typing.final
-class Fork(_message.Message):
-    """A child process (thread group leader) was made by the event's process."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CHILD_FIELD_NUMBER: _builtins.int
-    PARENT_FIELD_NUMBER: _builtins.int
-    NAMESPACE_PID_FIELD_NUMBER: _builtins.int
-    CGROUP_ID_FIELD_NUMBER: _builtins.int
-    namespace_pid: _builtins.int
-    """Child's pid in its innermost pid namespace."""
-    cgroup_id: _builtins.int
-    """Child's cgroup id on the default (v2) hierarchy."""
-    @_builtins.property
-    def child(self) -> _process_pb2.ProcessKey:
-        """The child."""
-
-    @_builtins.property
-    def parent(self) -> _process_pb2.ProcessKey:
-        """The child's parent as the kernel records it (differs from the maker with CLONE_PARENT)."""
-
-    def __init__(
-        self,
-        *,
-        child: _process_pb2.ProcessKey | None = ...,
-        parent: _process_pb2.ProcessKey | None = ...,
-        namespace_pid: _builtins.int = ...,
-        cgroup_id: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["child", b"child", "parent", b"parent"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cgroup_id", b"cgroup_id", "child", b"child", "namespace_pid", b"namespace_pid", "parent", b"parent"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Fork: _TypeAlias = Fork  # noqa: Y015
-
-@_typing.final
-class Exec(_message.Message):
-    """A program was executed, read from the new address space after the exec."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ARGV_FIELD_NUMBER: _builtins.int
-    ARGV_TRUNCATED_FIELD_NUMBER: _builtins.int
-    ARGV_LENGTH_FIELD_NUMBER: _builtins.int
-    EXE_FIELD_NUMBER: _builtins.int
-    FILENAME_FIELD_NUMBER: _builtins.int
-    INTERPRETER_FIELD_NUMBER: _builtins.int
-    CWD_FIELD_NUMBER: _builtins.int
-    INODE_FIELD_NUMBER: _builtins.int
-    DEVICE_FIELD_NUMBER: _builtins.int
-    MEMFD_FIELD_NUMBER: _builtins.int
-    DELETED_FIELD_NUMBER: _builtins.int
-    CREDENTIALS_FIELD_NUMBER: _builtins.int
-    NAMESPACES_FIELD_NUMBER: _builtins.int
-    CGROUP_ID_FIELD_NUMBER: _builtins.int
-    STDIO_FIELD_NUMBER: _builtins.int
-    PATH_TRUNCATED_FIELD_NUMBER: _builtins.int
-    COMM_FIELD_NUMBER: _builtins.int
-    PARENT_FIELD_NUMBER: _builtins.int
-    argv_truncated: _builtins.bool
-    """True when the kernel had more argument bytes than the record keeps (16 kB)."""
-    argv_length: _builtins.int
-    """Length in bytes of all arguments as the kernel had them, NUL terminators included."""
-    exe: _builtins.str
-    """Path of the executable in the agent's own mount namespace, from the kernel's dentries."""
-    filename: _builtins.str
-    """Name that was given to execve (for a script: the script)."""
-    interpreter: _builtins.str
-    """Interpreter, when it differs from filename."""
-    cwd: _builtins.str
-    """Working directory."""
-    inode: _builtins.int
-    """Executable's inode."""
-    device: _builtins.int
-    """Executable's device, as in stat(2) st_dev."""
-    memfd: _builtins.bool
-    """The executable lives in an anonymous memory file."""
-    deleted: _builtins.bool
-    """The executable has no name in any folder (unlinked)."""
-    cgroup_id: _builtins.int
-    """cgroup id on the default (v2) hierarchy."""
-    path_truncated: _builtins.bool
-    """One of exe, filename, interpreter or cwd was longer than the record keeps."""
-    comm: _builtins.str
-    """Process name (comm), at most 15 bytes."""
-    @_builtins.property
-    def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Arguments; bytes that are not UTF-8 are kept as they are."""
-
-    @_builtins.property
-    def credentials(self) -> _process_pb2.Credentials:
-        """Who the process is after the exec."""
-
-    @_builtins.property
-    def namespaces(self) -> _process_pb2.Namespaces:
-        """Namespaces after the exec."""
-
-    @_builtins.property
-    def stdio(self) -> _containers.RepeatedCompositeFieldContainer[_process_pb2.Descriptor]:
-        """What descriptors 0, 1 and 2 are, in that order."""
-
-    @_builtins.property
-    def parent(self) -> _process_pb2.ProcessKey:
-        """Parent at the time of the exec."""
-
-    def __init__(
-        self,
-        *,
-        argv: _abc.Iterable[_builtins.bytes] | None = ...,
-        argv_truncated: _builtins.bool = ...,
-        argv_length: _builtins.int = ...,
-        exe: _builtins.str = ...,
-        filename: _builtins.str = ...,
-        interpreter: _builtins.str = ...,
-        cwd: _builtins.str = ...,
-        inode: _builtins.int = ...,
-        device: _builtins.int = ...,
-        memfd: _builtins.bool = ...,
-        deleted: _builtins.bool = ...,
-        credentials: _process_pb2.Credentials | None = ...,
-        namespaces: _process_pb2.Namespaces | None = ...,
-        cgroup_id: _builtins.int = ...,
-        stdio: _abc.Iterable[_process_pb2.Descriptor] | None = ...,
-        path_truncated: _builtins.bool = ...,
-        comm: _builtins.str = ...,
-        parent: _process_pb2.ProcessKey | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "namespaces", b"namespaces", "parent", b"parent"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "argv_length", b"argv_length", "argv_truncated", b"argv_truncated", "cgroup_id", b"cgroup_id", "comm", b"comm", "credentials", b"credentials", "cwd", b"cwd", "deleted", b"deleted", "device", b"device", "exe", b"exe", "filename", b"filename", "inode", b"inode", "interpreter", b"interpreter", "memfd", b"memfd", "namespaces", b"namespaces", "parent", b"parent", "path_truncated", b"path_truncated", "stdio", b"stdio"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Exec: _TypeAlias = Exec  # noqa: Y015
-
-@_typing.final
-class Exit(_message.Message):
-    """The last thread of the event's process ended."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    STATUS_FIELD_NUMBER: _builtins.int
-    SIGNAL_FIELD_NUMBER: _builtins.int
-    CORE_DUMPED_FIELD_NUMBER: _builtins.int
-    status: _builtins.int
-    """Exit status, 0 to 255; meaningful when signal is 0."""
-    signal: _builtins.int
-    """Signal that ended it, or 0."""
-    core_dumped: _builtins.bool
-    """It dumped core."""
-    def __init__(
-        self,
-        *,
-        status: _builtins.int = ...,
-        signal: _builtins.int = ...,
-        core_dumped: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["core_dumped", b"core_dumped", "signal", b"signal", "status", b"status"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Exit: _TypeAlias = Exit  # noqa: Y015
-
-@_typing.final
-class Join(_message.Message):
-    """The event's process (the mover) moved a process between cgroups."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TARGET_FIELD_NUMBER: _builtins.int
-    CGROUP_ID_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    CGROUP_AGENT_ID_FIELD_NUMBER: _builtins.int
-    CGROUP_PATH_FIELD_NUMBER: _builtins.int
-    cgroup_id: _builtins.int
-    """New cgroup id on the default (v2) hierarchy."""
-    reason: Global___JoinReason.ValueType
-    """Why this was recorded."""
-    cgroup_agent_id: _builtins.str
-    """Agent that owns the new cgroup, or empty."""
-    cgroup_path: _builtins.str
-    """Path of the new cgroup on the default hierarchy, when it could still be read."""
-    @_builtins.property
-    def target(self) -> _process_pb2.ProcessKey:
-        """Process that was moved."""
-
-    def __init__(
-        self,
-        *,
-        target: _process_pb2.ProcessKey | None = ...,
-        cgroup_id: _builtins.int = ...,
-        reason: Global___JoinReason.ValueType = ...,
-        cgroup_agent_id: _builtins.str = ...,
-        cgroup_path: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cgroup_agent_id", b"cgroup_agent_id", "cgroup_id", b"cgroup_id", "cgroup_path", b"cgroup_path", "reason", b"reason", "target", b"target"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Join: _TypeAlias = Join  # noqa: Y015
-
-@_typing.final
-class ProcessSnapshot(_message.Message):
-    """A running process as /proc showed it at enrolment."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PARENT_FIELD_NUMBER: _builtins.int
-    EXEC_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def parent(self) -> _process_pb2.ProcessKey:
-        """Its parent at that time."""
-
-    @_builtins.property
-    def exec(self) -> Global___Exec:
-        """The same facts as an exec carries, as far as /proc has them."""
-
-    def __init__(
-        self,
-        *,
-        parent: _process_pb2.ProcessKey | None = ...,
-        exec: Global___Exec | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["exec", b"exec", "parent", b"parent"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exec", b"exec", "parent", b"parent"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ProcessSnapshot: _TypeAlias = ProcessSnapshot  # noqa: Y015
-
-@_typing.final
-class Socket(_message.Message):
-    """A socket was created by the event's process."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FLOW_FIELD_NUMBER: _builtins.int
-    REFUSED_FIELD_NUMBER: _builtins.int
-    refused: _builtins.bool
-    """The hook refused it."""
-    @_builtins.property
-    def flow(self) -> _flow_pb2.Flow:
-        """The flow so far: family, type, protocol and cookie."""
-
-    def __init__(
-        self,
-        *,
-        flow: _flow_pb2.Flow | None = ...,
-        refused: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow", "refused", b"refused"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Socket: _TypeAlias = Socket  # noqa: Y015
-
-@_typing.final
-class Bind(_message.Message):
-    """A socket was bound."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FLOW_FIELD_NUMBER: _builtins.int
-    REFUSED_FIELD_NUMBER: _builtins.int
-    refused: _builtins.bool
-    """The hook refused it."""
-    @_builtins.property
-    def flow(self) -> _flow_pb2.Flow:
-        """The flow with its local side."""
-
-    def __init__(
-        self,
-        *,
-        flow: _flow_pb2.Flow | None = ...,
-        refused: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow", "refused", b"refused"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Bind: _TypeAlias = Bind  # noqa: Y015
-
-@_typing.final
-class Listen(_message.Message):
-    """A socket began to listen."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FLOW_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def flow(self) -> _flow_pb2.Flow:
-        """The flow with its local side."""
-
-    def __init__(
-        self,
-        *,
-        flow: _flow_pb2.Flow | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Listen: _TypeAlias = Listen  # noqa: Y015
-
-@_typing.final
-class Connect(_message.Message):
-    """connect() on an IPv4 or IPv6 socket, from the kernel's copy of the address."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FLOW_FIELD_NUMBER: _builtins.int
-    REFUSED_FIELD_NUMBER: _builtins.int
-    refused: _builtins.bool
-    """The hook refused it (EPERM)."""
-    @_builtins.property
-    def flow(self) -> _flow_pb2.Flow:
-        """The flow with its destination."""
-
-    def __init__(
-        self,
-        *,
-        flow: _flow_pb2.Flow | None = ...,
-        refused: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow", "refused", b"refused"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Connect: _TypeAlias = Connect  # noqa: Y015
-
-@_typing.final
-class Send(_message.Message):
-    """A datagram was sent to a destination; the first of each destination and a sample after."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FLOW_FIELD_NUMBER: _builtins.int
-    REFUSED_FIELD_NUMBER: _builtins.int
-    refused: _builtins.bool
-    """The hook refused it (EPERM)."""
-    @_builtins.property
-    def flow(self) -> _flow_pb2.Flow:
-        """The flow with its destination."""
-
-    def __init__(
-        self,
-        *,
-        flow: _flow_pb2.Flow | None = ...,
-        refused: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow", "refused", b"refused"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Send: _TypeAlias = Send  # noqa: Y015
-
-@_typing.final
-class Establish(_message.Message):
-    """A TCP connection reached ESTABLISHED."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FLOW_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def flow(self) -> _flow_pb2.Flow:
-        """The flow, both sides; direction says who opened it."""
-
-    def __init__(
-        self,
-        *,
-        flow: _flow_pb2.Flow | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Establish: _TypeAlias = Establish  # noqa: Y015
-
-@_typing.final
-class Close(_message.Message):
-    """A TCP connection ended."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FLOW_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    BYTES_SENT_FIELD_NUMBER: _builtins.int
-    BYTES_RECEIVED_FIELD_NUMBER: _builtins.int
-    DURATION_NS_FIELD_NUMBER: _builtins.int
-    ERROR_FIELD_NUMBER: _builtins.int
-    reason: Global___CloseReason.ValueType
-    """Why."""
-    bytes_sent: _builtins.int
-    """Payload bytes sent and acknowledged, as TCP counted them."""
-    bytes_received: _builtins.int
-    """Payload bytes received."""
-    duration_ns: _builtins.int
-    """Lifetime since connect or accept, nanoseconds."""
-    error: _builtins.int
-    """Socket error (errno) at the end, or 0."""
-    @_builtins.property
-    def flow(self) -> _flow_pb2.Flow:
-        """The flow, both sides."""
-
-    def __init__(
-        self,
-        *,
-        flow: _flow_pb2.Flow | None = ...,
-        reason: Global___CloseReason.ValueType = ...,
-        bytes_sent: _builtins.int = ...,
-        bytes_received: _builtins.int = ...,
-        duration_ns: _builtins.int = ...,
-        error: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "duration_ns", b"duration_ns", "error", b"error", "flow", b"flow", "reason", b"reason"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Close: _TypeAlias = Close  # noqa: Y015
-
-@_typing.final
-class Payload(_message.Message):
-    """First payload bytes one way."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FLOW_FIELD_NUMBER: _builtins.int
-    OUTBOUND_FIELD_NUMBER: _builtins.int
-    DATA_FIELD_NUMBER: _builtins.int
-    LENGTH_FIELD_NUMBER: _builtins.int
-    OFFSET_FIELD_NUMBER: _builtins.int
-    outbound: _builtins.bool
-    """True for bytes that left the agent."""
-    data: _builtins.bytes
-    """Up to 256 bytes as they were on the wire."""
-    length: _builtins.int
-    """Payload length of the packet in bytes."""
-    offset: _builtins.int
-    """Payload bytes that went the same way before these."""
-    @_builtins.property
-    def flow(self) -> _flow_pb2.Flow:
-        """The flow."""
-
-    def __init__(
-        self,
-        *,
-        flow: _flow_pb2.Flow | None = ...,
-        outbound: _builtins.bool = ...,
-        data: _builtins.bytes = ...,
-        length: _builtins.int = ...,
-        offset: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "flow", b"flow", "length", b"length", "offset", b"offset", "outbound", b"outbound"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Payload: _TypeAlias = Payload  # noqa: Y015
-
-@_typing.final
-class Packet(_message.Message):
-    """One payload-carrying packet; the first 64 of a flow, then a bounded sample on SSH flows."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FLOW_FIELD_NUMBER: _builtins.int
-    OUTBOUND_FIELD_NUMBER: _builtins.int
-    LENGTH_FIELD_NUMBER: _builtins.int
-    OFFSET_FIELD_NUMBER: _builtins.int
-    INDEX_FIELD_NUMBER: _builtins.int
-    outbound: _builtins.bool
-    """True for a packet that left the agent."""
-    length: _builtins.int
-    """Payload length in bytes (a GSO packet counts as one)."""
-    offset: _builtins.int
-    """Payload bytes that went the same way before these."""
-    index: _builtins.int
-    """Payload-carrying packets of this flow and direction before this one."""
-    @_builtins.property
-    def flow(self) -> _flow_pb2.Flow:
-        """The flow."""
-
-    def __init__(
-        self,
-        *,
-        flow: _flow_pb2.Flow | None = ...,
-        outbound: _builtins.bool = ...,
-        length: _builtins.int = ...,
-        offset: _builtins.int = ...,
-        index: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow", "index", b"index", "length", b"length", "offset", b"offset", "outbound", b"outbound"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Packet: _TypeAlias = Packet  # noqa: Y015
-
-@_typing.final
-class UnixConnect(_message.Message):
-    """connect() on an AF_UNIX socket."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PATH_FIELD_NUMBER: _builtins.int
-    COOKIE_FIELD_NUMBER: _builtins.int
-    REFUSED_FIELD_NUMBER: _builtins.int
-    path: _builtins.str
-    """Socket path; an abstract name starts with '@'."""
-    cookie: _builtins.int
-    """Cookie of the connecting socket."""
-    refused: _builtins.bool
-    """The hook refused it (EPERM)."""
-    def __init__(
-        self,
-        *,
-        path: _builtins.str = ...,
-        cookie: _builtins.int = ...,
-        refused: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cookie", b"cookie", "path", b"path", "refused", b"refused"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___UnixConnect: _TypeAlias = UnixConnect  # noqa: Y015
 
 @_typing.final
 class Enrol(_message.Message):

@@ -25,6 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from rubicon.v1 import agent_pb2 as rubicon_dot_v1_dot_agent__pb2
 from rubicon.v1 import event_pb2 as rubicon_dot_v1_dot_event__pb2
+try:
+  rubicon_dot_v1_dot_flow__event__pb2 = rubicon_dot_v1_dot_event__pb2.rubicon_dot_v1_dot_flow__event__pb2
+except AttributeError:
+  rubicon_dot_v1_dot_flow__event__pb2 = rubicon_dot_v1_dot_event__pb2.rubicon.v1.flow_event_pb2
+try:
+  rubicon_dot_v1_dot_process__event__pb2 = rubicon_dot_v1_dot_event__pb2.rubicon_dot_v1_dot_process__event__pb2
+except AttributeError:
+  rubicon_dot_v1_dot_process__event__pb2 = rubicon_dot_v1_dot_event__pb2.rubicon.v1.process_event_pb2
 
 
 DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erubicon/v1/event_service.proto\x12\nrubicon.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16rubicon/v1/agent.proto\x1a\x16rubicon/v1/event.proto\"\xcc\x01\n\x13StreamEventsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\r\n\x05kinds\x18\x02 \x03(\t\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63ursor\x18\x06 \x01(\t\x12\x0e\n\x06\x66ollow\x18\x07 \x01(\x08\x12\x14\n\x0cshow_secrets\x18\x08 \x01(\x08\"a\n\x14StreamEventsResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.rubicon.v1.StoredEvent\x12 \n\x05\x65nded\x18\x02 \x01(\x0b\x32\x11.rubicon.v1.Agent2c\n\x0c\x45ventService\x12S\n\x0cStreamEvents\x12\x1f.rubicon.v1.StreamEventsRequest\x1a .rubicon.v1.StreamEventsResponse0\x01\x62\x06proto3')

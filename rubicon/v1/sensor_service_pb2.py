@@ -24,6 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from rubicon.v1 import coverage_pb2 as rubicon_dot_v1_dot_coverage__pb2
 from rubicon.v1 import event_pb2 as rubicon_dot_v1_dot_event__pb2
+try:
+  rubicon_dot_v1_dot_flow__event__pb2 = rubicon_dot_v1_dot_event__pb2.rubicon_dot_v1_dot_flow__event__pb2
+except AttributeError:
+  rubicon_dot_v1_dot_flow__event__pb2 = rubicon_dot_v1_dot_event__pb2.rubicon.v1.flow_event_pb2
+try:
+  rubicon_dot_v1_dot_process__event__pb2 = rubicon_dot_v1_dot_event__pb2.rubicon_dot_v1_dot_process__event__pb2
+except AttributeError:
+  rubicon_dot_v1_dot_process__event__pb2 = rubicon_dot_v1_dot_event__pb2.rubicon.v1.process_event_pb2
 from rubicon.v1 import process_pb2 as rubicon_dot_v1_dot_process__pb2
 from rubicon.v1 import response_pb2 as rubicon_dot_v1_dot_response__pb2
 

@@ -19,7 +19,7 @@ FIELDS: dict[str, str] = {
     "tree": "depth, pid, start_time (ns since boot), boot_id, parent_pid, exe, argv, cwd, uid, container, started_at, "
     "ended_at, status, signal",
     "events": "time (RFC 3339 with ns), kind, agent (id), host, boot_id, pid, start_time (ns since boot), record {epoch, "
-    "cpu, sequence}, cursor, and an object under the kind's own name with the fields of proto/rubicon/v1/event.proto",
+    "cpu, sequence}, cursor, and an object under the kind's own name with the fields of proto/rubicon/v1/*event.proto",
     "alerts": "id, time (RFC 3339 with ns), agent (id), agent_name, host, detector, title, severity "
     "(info|low|medium|high|critical), techniques, process {pid, start_time, boot_id, exe, argv, cwd, uid, container}, "
     "ancestors (parent first), flow {protocol, source, destination}, evidence [{kind, text, time, fields}], coverage, "
