@@ -17,6 +17,7 @@ from contextvars import ContextVar
 
 from controlplane import logs
 from controlplane.audit import leftover
+from controlplane.audit.flood import Flood
 from controlplane.audit.notary import Notary
 from controlplane.audit.record import NOTED, REFUSED, REPORTED, REQUESTED, RESULT, Deed, content, row
 from controlplane.errors import StoreUnavailable
@@ -62,6 +63,7 @@ class Audit:
         self._waiting: dict[asyncio.Future[int], bytes] = {}
         """Not durable yet; empty for what the sensor tells again when it is not acknowledged."""
         self._lost = 0
+        self._flood = Flood()
         self._due = asyncio.Event()
         self._turn = asyncio.Lock()
         self._signer: asyncio.Task[None] | None = None
@@ -91,7 +93,10 @@ class Audit:
         return self._append(RESULT, identity, deed, request, outcome, detail)
 
     def refused(self, identity: str, deed: Deed, outcome: str, detail: str = "") -> int:
-        """A call that was not let through: nothing was begun."""
+        """A call that was not let through: nothing was begun. In a flood of them most are only counted (0)."""
+        self._count()
+        if self._flood.counts(identity, deed, outcome):
+            return 0
         return self._append(REFUSED, identity, deed, 0, outcome, detail)
 
     def reported(self, identity: str, deed: Deed, detail: str, write: Write) -> int:
@@ -216,7 +221,12 @@ class Audit:
                 async with asyncio.timeout(self._settings.checkpoint_after):
                     await self._due.wait()
             self._due.clear()
+            self._count()
             await self.checkpoint()
+
+    def _count(self) -> None:
+        for identity, deed, outcome, words in self._flood.over():
+            self._append(REFUSED, identity, deed, 0, outcome, words)
 
     def _again(self, data: bytes) -> None:
         """Append a record that did not become durable before the plane stopped, at a new place."""

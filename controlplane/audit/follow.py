@@ -65,7 +65,9 @@ def word(response: response_pb2.Response) -> str:
 
 def outcome(response: response_pb2.Response) -> str:
     """Its state, as a word."""
-    return response_pb2.ResponseState.Name(response.state).removeprefix("RESPONSE_STATE_").lower()
+    known = response_pb2.ResponseState.values()
+    state = response.state if response.state in known else response_pb2.RESPONSE_STATE_UNSPECIFIED
+    return response_pb2.ResponseState.Name(state).removeprefix("RESPONSE_STATE_").lower()
 
 
 def detail(response: response_pb2.Response) -> str:
