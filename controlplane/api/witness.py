@@ -90,9 +90,8 @@ class Witness:
         if method not in acts.RESPONSES:
             self._audit.result(identity, acts.done(asked, answer), place, "ok")
         elif answer.response.dry_run:
-            self._audit.result(
-                identity, asked, place, "ok", f"{len(answer.response.members)} processes would be touched"
-            )
+            words = f"{len(answer.response.members)} processes would be touched"
+            self._audit.result(identity, asked, place, "dry run", words)
         else:
             self._follower.answered(identity, asked, place, answer.response)
         return answer

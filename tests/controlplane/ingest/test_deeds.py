@@ -56,7 +56,11 @@ async def test_its_time_was_over(stage: Stage) -> None:
     over = {"requested_by": "rubicon-sensor", "response_id": "", "reason": "its time was over"}
     await link.deliver([kernel.enrol(ROOT), contain(kernel, response_pb2.ACTION_RELEASE, **over)])
     done = (await reported(stage))[-1]
-    assert (done["action"], done["identity"], done["reason"]) == ("release", "rubicon-sensor @rome", "its time was over")
+    assert (done["action"], done["identity"], done["reason"]) == (
+        "release",
+        "rubicon-sensor @rome",
+        "its time was over",
+    )
 
 
 async def test_finished_by_hand(stage: Stage) -> None:
