@@ -48,7 +48,11 @@ def parse(arguments: list[str]) -> None:
     _, command, rest = rubicon.resolve_command(group, arguments)
     assert command
     with contextlib.suppress(click.exceptions.Exit):  # --help
-        command.make_context(arguments[0], rest, parent=group)
+        context = command.make_context(arguments[0], rest, parent=group)
+        if isinstance(command, click.Group):
+            name, inner, rest = command.resolve_command(context, rest)
+            assert inner
+            inner.make_context(name, rest, parent=context)
 
 
 @pytest.mark.parametrize("page", pages(), ids=name)
@@ -75,8 +79,8 @@ def test_commands_in_the_text(page: Path, tmp_path: Path, monkeypatch: pytest.Mo
             continue
         try:
             parse(arguments)
-        except click.MissingParameter:
-            pass  # named without its argument
+        except (click.MissingParameter, click.exceptions.NoArgsIsHelpError):
+            pass  # named without its argument, or its command
         except click.UsageError as error:
             pytest.fail(f"{name(page)}: `{text}`: {error.message}")
 
@@ -91,3 +95,7 @@ def test_what_does_not_exist_is_found() -> None:
         parse(["kill", "--gently", "x"])
     with pytest.raises(click.UsageError):
         parse(["explode"])
+    with pytest.raises(click.UsageError):
+        parse(["audit", "explode"])
+    with pytest.raises(click.UsageError):
+        parse(["audit", "show"])

@@ -30,7 +30,7 @@ VIEW = View(
 
 
 @click.command("verify")
-@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--key", "keys", multiple=True, metavar="KEY",
     help="Trust this key: a fingerprint (SHA256:…), a file with a public key, or the key in base64.",

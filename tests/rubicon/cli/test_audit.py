@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,6 +153,14 @@ def test_export_is_whole_and_says_its_key(killed: World, cli: Cli, tmp_path: Pat
     assert cli("audit", "export", "--json").code == 2
     assert cli("audit", "export", "-o", str(tmp_path / "none" / "x")).code == 2
     assert sorted(path.name for path in tmp_path.glob("*jsonl*")) == ["out.jsonl"]
+
+
+def test_a_hash_can_be_checked_with_ordinary_tools(exported: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "audit.md").read_text()
+    (command,) = re.findall(r"^    (sed -n .*)$", page, re.MULTILINE)
+    done = subprocess.run(["sh", "-c", command], cwd=exported.parent, capture_output=True, text=True, check=True)
+    first = next(line for line in map(json.loads, exported.read_text().splitlines()) if "record" in line)
+    assert done.stdout.split()[0] == first["hash"]
 
 
 def test_an_export_is_checked_without_a_plane(killed: World, cli: Cli, exported: Path, tmp_path: Path) -> None:
