@@ -21,7 +21,8 @@ from rubicon.v1 import event_pb2, sensor_service_pb2
 
 _log = logs.get("ingest")
 CHUNK = 200
-"""Events that go through the pipeline without a break, so that calls and other streams get their turn (about 2 ms): a stop takes a dozen turns."""
+"""Events that go through the pipeline without a break, so that calls and other streams get their turn (about 2 ms): a stop
+takes a dozen turns."""
 
 
 Apply = Callable[[HostKey, Sequence[event_pb2.Event]], Changes]
