@@ -96,7 +96,9 @@ def test_ctrl_z_and_fg(terminal: Terminal) -> None:
 
 
 def test_bg_and_fg(terminal: Terminal) -> None:
-    terminal.type("$RUBICON run -q -- sh -c 'echo started; sleep 0.5; exit 4'\n")
+    # one process: a shell that is just starting another by vfork stops only when that one has, and that one has stopped
+    script = "import time; print('started', flush=True); time.sleep(0.5); raise SystemExit(4)"
+    terminal.type(f'$RUBICON run -q -- /usr/bin/python3 -S -c "{script}"\n')
     terminal.expect(r"\nstarted")
     terminal.type("\x1a")
     terminal.expect(r"Stopped[^\n]*\n")
