@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from controlplane.audit.audit import Audit
-from controlplane.audit.record import Deed
-from controlplane.model import Agent
+from controlplane.audit.record import Deed, rfc3339
+from controlplane.model import Agent, HostKey
 from controlplane.store.store import Store
 from controlplane.store.writer import Write
 from rubicon.v1 import event_pb2, response_pb2
@@ -42,7 +42,7 @@ class Deeds:
         self._audit = audit
         self._agent = agent
 
-    async def look(self, host: str, events: Iterable[event_pb2.Event]) -> list[Told]:
+    async def look(self, host: HostKey, events: Iterable[event_pb2.Event]) -> list[Told]:
         """Deeds that the plane did not ask for; before the events are taken in.
 
         Raises:
@@ -59,7 +59,8 @@ class Deeds:
             if _identity(one.event) in new:
                 self._audit.reported(one.identity, one.deed, one.detail, write)
 
-    def _told(self, host: str, event: event_pb2.Event) -> Told | None:
+    def _told(self, stream: HostKey, event: event_pb2.Event) -> Told | None:
+        host, when = stream.host, f"done at {rfc3339(event.time_ns + stream.clock_offset_ns)}"
         agent = self._agent(event.agent_id)
         name = event.enrol.name or (agent.name if agent is not None else "")
         whom = f"agent {name} ({event.agent_id})" if name else f"agent {event.agent_id}"
@@ -67,11 +68,11 @@ class Deeds:
             enrol = event.enrol
             how = f"cgroup {enrol.cgroup_path}" if not enrol.root.pid else f"process {enrol.root.pid}"
             return Told(
-                event, enrol.enrolled_by or f"{SENSOR} @{host}", Deed("enrol", f"{how} as {whom}", event.agent_id), ""
+                event, enrol.enrolled_by or f"{SENSOR} @{host}", Deed("enrol", f"{how} as {whom}", event.agent_id), when
             )
         if event.HasField("finish"):
             by = event.finish.requested_by
-            return Told(event, by, Deed("finish", whom, event.agent_id), "") if by else None
+            return Told(event, by, Deed("finish", whom, event.agent_id), when) if by else None
         contain = event.contain
         if not contain.requested_by:  # what is in force, told again
             return None
@@ -90,7 +91,7 @@ class Deeds:
         )
         now = [name for name, on in (("frozen", contain.frozen), ("isolated", contain.isolated)) if on]
         by = f"{SENSOR} @{host}" if contain.requested_by == SENSOR else contain.requested_by
-        return Told(event, by, deed, f"now {' and '.join(now) or 'neither frozen nor isolated'}")
+        return Told(event, by, deed, f"{when}; now {' and '.join(now) or 'neither frozen nor isolated'}")
 
     def _unknown(self, told: list[Told]) -> list[Told]:
         entities = self._store.entities

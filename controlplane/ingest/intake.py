@@ -64,7 +64,7 @@ class Intake:
             await self._store.writer.room()
             part = events[start : start + CHUNK]
             last = start + CHUNK >= len(events)
-            told = await self._deeds.look(host.host, part)
+            told = await self._deeds.look(host, part)
             done = self._submit(number, host, part, batch.sequence if last else 0, told)
             if not last:
                 await asyncio.sleep(0)
