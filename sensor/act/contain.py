@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 from google.protobuf.json_format import MessageToDict, ParseDict
 
-from rubicon.v1 import event_pb2, response_pb2
+from rubicon.v1 import event_pb2, process_pb2, response_pb2
 from sensor.act.allow import parsed
 from sensor.act.freeze import Freezer
 from sensor.act.hunt import Hunt
@@ -84,7 +84,7 @@ class Containment:
             steps: list[str] = []
             running = self._freezer.freeze(agent, hunt, steps)
             response.steps.extend(steps)
-            self._announce(agent, order)
+            self._announce(agent, order, response_pb2.ACTION_FREEZE, target)
         self._left(response, running)
         if running:
             response.error = (
@@ -119,7 +119,7 @@ class Containment:
                 )
                 self._isolator.enforce(agent, order.isolation)
             outcome = self._isolator.cut(agent, order.isolation, started)
-            self._announce(agent, order)
+            self._announce(agent, order, response_pb2.ACTION_ISOLATE)
         response.steps.extend(outcome.steps)
         response.destroyed = outcome.destroyed
         self._judge(response, outcome)
@@ -134,7 +134,7 @@ class Containment:
             return told(response, hunt, self._host, self._boot_id)
         with self._turns[agent.id]:
             self._release(agent, response, freeze=True, isolation=True)
-            self._announce(agent, order)
+            self._announce(agent, order, response_pb2.ACTION_RELEASE)
         return self._finished(response, started, 0)
 
     def adopt(self) -> None:
@@ -186,7 +186,8 @@ class Containment:
             return
         with self._turns[agent.id]:
             self._release(agent, response_pb2.Response(), freeze=freeze, isolation=isolation)
-            self._announce(agent, Order(reason="its time was over", requested_by="rubicon-sensor", response_id=""))
+            order = Order(reason="its time was over", requested_by="rubicon-sensor", response_id="")
+            self._announce(agent, order, response_pb2.ACTION_RELEASE)
         log.info("released: its time was over", agent=agent.id, freeze=freeze, isolation=isolation)
 
     def _release(self, agent: Living, response: response_pb2.Response, *, freeze: bool, isolation: bool) -> None:
@@ -242,7 +243,17 @@ class Containment:
             response.target.agent = agent.id
         return response
 
-    def _announce(self, agent: Living, order: Order) -> None:
+    def killed(self, agent: Living, order: Order, target: Key | None = None) -> None:
+        """Tell the plane of a kill that it did not ask for."""
+        self._announce(agent, order, response_pb2.ACTION_KILL, target)
+
+    def _announce(
+        self,
+        agent: Living,
+        order: Order,
+        action: response_pb2.Action.ValueType = response_pb2.ACTION_UNSPECIFIED,
+        target: Key | None = None,
+    ) -> None:
         contain = event_pb2.Contain(
             frozen=agent.frozen,
             isolated=agent.isolated,
@@ -251,6 +262,8 @@ class Containment:
             response_id=order.response_id,
             reason=order.reason,
             requested_by=order.requested_by,
+            action=action,
+            process=process_pb2.ProcessKey(pid=target[0], start_time_ns=target[1]) if target else None,
         )
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self._enroller.emit(event_pb2.Event(time_ns=now, agent_id=agent.id, contain=contain))

@@ -111,8 +111,11 @@ class Watch:
             self._clean()
         self._containment.tend()
 
-    def finish(self, id_or_name: str, *, detach: bool) -> Living:
+    def finish(self, id_or_name: str, *, detach: bool, requested_by: str = "") -> Living:
         """End the watch of an agent; its living processes go on unwatched when `detach` is set.
+
+        Args:
+            requested_by: whoever asked for it here, and not through the plane.
 
         Raises:
             AgentNotFound: none lives by this id or name.
@@ -125,7 +128,7 @@ class Watch:
                 raise InvalidArgument(f"agent {agent.name} is frozen or isolated: release it first")
             if members and not detach:
                 raise InvalidArgument(f"agent {agent.name} has {len(members)} living processes: kill it, or detach")
-            self._emit(agent, "finished")
+            self._emit(agent, "finished", requested_by)
             self._enroller.forget(agent)
         return agent
 
@@ -168,9 +171,10 @@ class Watch:
         self._ending.append((time.monotonic() + self._settings.linger_s, agent))
         log.info("agent ended", agent=agent.id, name=agent.name, killed=agent.condemned)
 
-    def _emit(self, agent: Living, reason: str) -> None:
+    def _emit(self, agent: Living, reason: str, requested_by: str = "") -> None:
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        self._enroller.emit(event_pb2.Event(time_ns=now, agent_id=agent.id, finish=event_pb2.Finish(reason=reason)))
+        finish = event_pb2.Finish(reason=reason, requested_by=requested_by)
+        self._enroller.emit(event_pb2.Event(time_ns=now, agent_id=agent.id, finish=finish))
 
     def _clean(self) -> None:
         now = time.monotonic()

@@ -25,12 +25,18 @@ async def kill(context: Context, peer: Peer, request: Request) -> Reply:
     )
 
     def do() -> response_pb2.Response:
+        process = None
         if isinstance(target, str):
-            return context.killer.kill_agent(context.enroller.registry.find(target), order)
-        if isinstance(target, dict):
+            agent = context.enroller.registry.find(target)
+            done = context.killer.kill_agent(agent, order)
+        elif isinstance(target, dict):
             agent, process = owned(context, target)
-            return context.killer.kill_process(agent, process, order)
-        raise InvalidArgument('target: give an agent\'s id or name, or {"pid": …, "start_time": …}')
+            done = context.killer.kill_process(agent, process, order)
+        else:
+            raise InvalidArgument('target: give an agent\'s id or name, or {"pid": …, "start_time": …}')
+        if not order.dry_run:
+            context.containment.killed(agent, order, process)
+        return done
 
     response = await context.thread(do)
     return {"response": MessageToDict(response, preserving_proto_field_name=True)}

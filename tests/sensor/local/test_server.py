@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rubicon.v1 import tokens
+from rubicon.v1 import response_pb2, tokens
 from tests.sensor.act.stage import until
 from tests.sensor.local.conftest import NOBODY, Served
 
@@ -108,6 +108,12 @@ async def test_kill_by_name_and_by_process(served: Served) -> None:
     assert answer["response"]["reason"] == "because"
     assert f"pid {os.getpid()}" in answer["response"]["requested_by"]
     until(lambda: child.poll() == -9)
+    first, second = (event.contain for event in served.stage.events if event.HasField("contain"))
+    assert first.action == second.action == response_pb2.ACTION_KILL
+    assert (first.process.pid, first.process.start_time_ns, second.process.pid) == (pid, start_time, 0)
+    for name in ("reason", "requested_by"):
+        assert getattr(second, name) == answer["response"][name]
+    assert second.response_id == answer["response"]["id"]
 
 
 async def test_finish_detaches(served: Served) -> None:
@@ -115,6 +121,9 @@ async def test_finish_detaches(served: Served) -> None:
     assert (await served.call("finish", agent="free"))["reason"] == "INVALID_ARGUMENT"
     assert (await served.call("finish", agent="free", detach=True))["agent_id"] == agent.id
     assert child.poll() is None
+    (finish,) = (event.finish for event in served.stage.events if event.HasField("finish"))
+    assert finish.reason == "finished"
+    assert f"pid {os.getpid()}" in finish.requested_by
 
 
 async def test_an_agent_is_refused_whatever_it_asks(served: Served) -> None:
