@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rubicon.v1.audit_chain import Report, canonical, parse
-from tests.controlplane.audit.desk import Desk, Hand, desk
+from tests.controlplane.audit.desk import SETTINGS, Desk, Hand, desk
 
 RECORDS = 23
 """The key's announcement, then 22 of kills."""
@@ -19,7 +20,8 @@ PLACES = (6, 11, 16, 21, 23)
 
 @pytest.fixture
 async def written(tmp_path: Path) -> AsyncIterator[Desk]:
-    async with desk(tmp_path) as opened:
+    # no checkpoint but those that are asked for here: the signer would make one as soon as five records are durable
+    async with desk(tmp_path, replace(SETTINGS, checkpoint_records=1000)) as opened:
         for _ in range(4):
             await opened.write(5)
             await opened.audit.checkpoint()
