@@ -25,6 +25,8 @@ pid namespace, `start_time` is nanoseconds since boot. Severities are info, low,
 agent, reason, alert, response, outcome, detail, hash |
 | audit verify | ok, records, checkpoints, last, covered, fingerprint, keys, faults [{first, last, time, what}] |
 | audit export | file, fingerprint, records, checkpoints |
+| run --profile show | restricted, capabilities_dropped, calls_refused {name: errno}, socket_families, other_families, … |
+| … | foreign_abi, no_new_privs, no_new_privs_forced |
 | doctor | check, state (ok, warning, failed), found, advice |
 
 """
