@@ -237,9 +237,11 @@ struct hook_config {
 	__u64 epoch;
 	__u64 rate[CLASS_COUNT]; /* tokens a second, 0 for no limit */
 	__u64 burst[CLASS_COUNT];
-	__u64 wakeup_bytes; /* ring fill at which the reader is woken */
-	__u32 tag_high_water;
+	__u64 wakeup_bytes;   /* ring fill at which the reader is woken */
+	__u32 tag_high_water; /* tags at which an agent that holds many is condemned when it forks */
+	__u32 tag_limit;      /* tags at which any agent is */
 	__u32 sensor_pid;
+	__u32 padding;
 };
 
 struct event_header {

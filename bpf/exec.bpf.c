@@ -161,7 +161,7 @@ int BPF_PROG(process_exec, struct task_struct *task, pid_t old_pid, struct linux
 {
 	__u64 start_time = BPF_CORE_READ(task, group_leader, start_boottime), agent;
 	__u32 pid = BPF_CORE_READ(task, tgid);
-	struct tag *tag = LOOKUP(tags, &pid);
+	struct tag *tag = tag_find(pid);
 	struct place place;
 	bool known = true;
 

@@ -40,7 +40,7 @@ int BPF_PROG(process_exit, struct task_struct *task)
 
 	if (BPF_CORE_READ(task, signal, live.counter) > 0)
 		return 0;
-	tag = LOOKUP(tags, &pid);
+	tag = tag_find(pid);
 	if (!tag) {
 		if (LOOKUP(strangers, &pid))
 			DELETE(strangers, &pid);

@@ -81,6 +81,22 @@ static __always_inline void fork_tagged(struct task_struct *maker, struct task_s
 	}
 }
 
+/* 6280cf718db0 ("bpf: Implement bpf_send_signal_task() kfunc", 6.13) */
+extern int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type type, __u64 value) __ksym __weak;
+
+/*
+ * End a condemned agent's maker, and where the kernel can its child, which then never comes to its first instruction. Where it
+ * cannot the child dies at its own fork or exec, or by the sensor's hand.
+ */
+static __always_inline void fork_kill(struct task_struct *child, bool thread)
+{
+	bpf_send_signal(SIGNAL_KILL);
+#ifndef RUBICON_NO_FETCH
+	if (!thread && bpf_send_signal_task)
+		bpf_send_signal_task(child, SIGNAL_KILL, PIDTYPE_TGID, 0);
+#endif
+}
+
 /*
  * fork, vfork, clone, clone3, io_uring's and the kernel's own workers
  *   kernel_clone
@@ -100,7 +116,7 @@ int BPF_PROG(process_fork, struct task_struct *maker, struct task_struct *child)
 {
 	__u32 maker_pid = BPF_CORE_READ(maker, tgid), child_pid = BPF_CORE_READ(child, tgid);
 	bool thread = (__u32)BPF_CORE_READ(child, pid) != child_pid;
-	struct tag *tag = LOOKUP(tags, &maker_pid);
+	struct tag *tag = tag_find(maker_pid);
 	__u64 agent = tag ? tag->agent : 0;
 
 	if (!thread)
@@ -111,6 +127,6 @@ int BPF_PROG(process_fork, struct task_struct *maker, struct task_struct *child)
 		agent = fork_untagged(maker, child);
 	/* last, because the high-water mark may just have condemned it */
 	if (agent && agent_condemned(agent))
-		bpf_send_signal(SIGNAL_KILL);
+		fork_kill(child, thread);
 	return 0;
 }

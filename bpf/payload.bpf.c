@@ -47,7 +47,7 @@ static __always_inline bool ssh_look(struct __sk_buff *skb, struct owner *owner,
 		found |= says_ssh(head);
 	}
 	if (found && !(owner->flags & EVENT_SSH)) {
-		owner->flags |= EVENT_SSH;
+		BITS_SET(&owner->flags, EVENT_SSH);
 		owner->payloads_in = 0;
 		owner->payloads_out = 0;
 	}
@@ -119,7 +119,7 @@ static __always_inline bool payload_count(struct owner *owner, const struct pack
 	}
 	if (!(owner->flags & synced)) {
 		/* a flow older than its owner: counted from here */
-		owner->flags |= synced;
+		BITS_SET(&owner->flags, synced); /* the other direction may set its own on another CPU */
 		*next = packet->sequence;
 	}
 	ahead = packet->sequence - *next; /* negative: overlaps what was seen; positive: a gap, filled later */

@@ -54,7 +54,7 @@ static __always_inline int establish(struct sock *sk, struct owner *owner, struc
 		owner->next_in = tcp->rcv_nxt;
 	if (!(owner->flags & OWNER_OUT_SYNCED))
 		owner->next_out = tcp->snd_nxt;
-	owner->flags |= OWNER_IN_SYNCED | OWNER_OUT_SYNCED | (outbound ? EVENT_OUTBOUND : 0);
+	BITS_SET(&owner->flags, OWNER_IN_SYNCED | OWNER_OUT_SYNCED | (outbound ? EVENT_OUTBOUND : 0));
 	record = EMIT_RESERVE_AT(flow_event, EVENT_ESTABLISH, CLASS_FLOW, owner->agent, owner->pid, owner->start_time, now);
 	if (!record)
 		return 0;

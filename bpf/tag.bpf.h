@@ -70,16 +70,28 @@ static __always_inline void tag_counted(__u64 agent, int step)
 		__sync_fetch_and_add(total, (__u64)(__s64)step);
 }
 
+/* An agent that holds an eighth of all tags is one of those that fill the hash. */
+#define PRESSURE_SHARE 8
+
+/* Must the agent with this STATE be condemned for one more tag? Not the small one whose neighbours fill the hash, while it lasts. */
+static __always_inline bool tag_pressure(const struct agent_state *state)
+{
+	struct hook_config *cfg = config_get();
+	__u32 zero = 0;
+	__u64 *total = LOOKUP(tag_count, &zero);
+
+	if (!cfg || !total || !cfg->tag_high_water || *total < cfg->tag_high_water)
+		return false;
+	return *total >= cfg->tag_limit || (__u64)state->tasks * PRESSURE_SHARE >= *total;
+}
+
 /*
  * Tag a process; false when it has an owner already (the first one stays) or the hash is full. At the high-water mark the agent
  * is condemned while entries remain: whoever of it forks dies, so that no child ever runs untagged in silence.
  */
 static __always_inline bool tag_add(__u32 pid, const struct tag *tag)
 {
-	struct hook_config *cfg = config_get();
 	struct agent_state *state;
-	__u32 zero = 0;
-	__u64 *total;
 	long failure;
 
 	tag_filter_count(pid, 1);
@@ -90,12 +102,9 @@ static __always_inline bool tag_add(__u32 pid, const struct tag *tag)
 		return false;
 	if (!failure)
 		tag_counted(tag->agent, 1);
-	total = LOOKUP(tag_count, &zero);
-	if (failure || (cfg && total && cfg->tag_high_water && *total >= cfg->tag_high_water)) {
-		state = agent_get(tag->agent);
-		if (state)
-			BITS_SET(&state->flags, AGENT_CONDEMNED | AGENT_TAG_PRESSURE);
-	}
+	state = agent_get(tag->agent);
+	if (state && (failure || tag_pressure(state)))
+		BITS_SET(&state->flags, AGENT_CONDEMNED | AGENT_TAG_PRESSURE);
 	return !failure;
 }
 

@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final, NamedTuple
 
-DIGEST: Final = "9f7044774afb7d8b"
+DIGEST: Final = "1b88b34c7ba251cc"
 """Of every layout, name and number below."""
 
 HEADER: Final = Struct("<2HI5Q2I")
@@ -85,9 +85,9 @@ ACCOUNT: Final = Struct("<Q2I")
 BUDGET: Final = Struct("<2Q")
 """struct budget: tokens, refilled_ns"""
 
-CONFIG: Final = Struct("<12Q2I")
+CONFIG: Final = Struct("<12Q3I4x")
 """struct hook_config: epoch, rate0, rate1, rate2, rate3, rate4, burst0, burst1, burst2, burst3, burst4,
-wakeup_bytes, tag_high_water, sensor_pid"""
+wakeup_bytes, tag_high_water, tag_limit, sensor_pid"""
 
 
 class TaskValue(NamedTuple):
@@ -244,6 +244,7 @@ class ConfigValue(NamedTuple):
     burst4: int
     wakeup_bytes: int
     tag_high_water: int
+    tag_limit: int
     sensor_pid: int
 
 

@@ -213,6 +213,7 @@ class Kernel:
                     *(int(rate * settings.burst_s) for rate in rates),
                     settings.wakeup_bytes,
                     int(self.tags.capacity * settings.tag_high_water),
+                    int(self.tags.capacity * (1 + settings.tag_high_water) / 2),
                     os.getpid(),
                 )
             )

@@ -195,7 +195,7 @@ def test_records_are_numbered_without_gaps(watched: Watched) -> None:
         assert event.record.epoch == watched.kernel.epoch
         numbers.setdefault(event.record.cpu, []).append(event.record.sequence)
     for cpu, found in numbers.items():
-        assert found == list(range(1, len(found) + 1)), f"CPU {cpu}"
+        assert sorted(found) == list(range(1, len(found) + 1)), f"CPU {cpu}"
     assert not watched.kernel.losses.read()
 
 
