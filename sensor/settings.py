@@ -58,7 +58,7 @@ class KillSettings:
 class ContainSettings:
     """Freeze and isolation."""
 
-    patience_s: float = 1.0
+    patience_s: float = 3.0
     """Seconds until who has not stopped, or is still connected, is reported; both take milliseconds."""
 
 

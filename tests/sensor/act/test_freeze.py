@@ -117,7 +117,7 @@ def test_it_stays_frozen_without_a_sensor_and_ends_by_time(stage: Stage, tmp_pat
     count = tmp_path / "count"
     agent, _ = stage.launch("sh", "-c", COUNTER.format(count))
     until(count.exists)
-    stage.containment.freeze(agent, Containing(ttl_ns=700_000_000))
+    stage.containment.freeze(agent, Containing(ttl_ns=4_000_000_000))
     stage.restart()
     assert still(count)
     again = stage.registry.find(agent.id)

@@ -222,7 +222,7 @@ def test_it_stays_while_no_sensor_lives_and_after_the_next_has_come(stage: Stage
 
 def test_its_time_is_over_also_for_the_next_sensor(stage: Stage, client: Client) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        response = isolate(stage, client.agent, ttl_ns=300_000_000)
+        response = isolate(stage, client.agent, ttl_ns=3_000_000_000)
         assert response.expires_at.ToNanoseconds()
         assert client("connect", "tcp", "AF_INET", *server.getsockname()) == str(errno.EPERM)
         stage.restart()
