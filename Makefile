@@ -15,7 +15,7 @@ PYTEST_ARGS ?=
 # The baseline of the breaking-change check: the newest tag, or the first commit while nothing is tagged.
 BASELINE := $(shell git describe --tags --abbrev=0 2>/dev/null || git rev-list --max-parents=0 HEAD 2>/dev/null | tail -1)
 
-.PHONY: help build test demo lint format generate check-generated golden bench wheel bpf proto dependencies clean
+.PHONY: help build test demo lint format generate check-generated golden soak bench wheel bpf proto dependencies clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -55,6 +55,10 @@ check-generated: generate ## Fail when a generated file is not up to date
 
 golden: build ## Record the detectors' samples anew from real runs
 	$(BIN)/python -m pytest tests/e2e/ssh tests/e2e/test_tampering.py --golden
+
+soak: build ## Agents that fight back, for an hour (SOAK="--minutes 5 --seed 7"): no byte out, nobody left (root)
+	@deploy/dependencies.sh test
+	$(BIN)/python -m tests.soak $(SOAK)
 
 bench: build ## Measure against the bars and write docs/performance.md
 	@deploy/dependencies.sh test

@@ -4,6 +4,9 @@ The kernel's cgroup freezer stops whatever is in the agent's cgroup and is born 
 cgroup with strangers, gets SIGSTOP, round by round, until two looks in a row find nobody running: a stopped task forks no
 more, and a process that forked before it stopped is in the next list. Who was stopped by the agent itself before stays so
 at the release.
+
+The list shows a process by its first thread. One that a tracer of the agent's own has stopped says nothing about the other
+threads, and neither does one that has ended: there every thread is asked.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sensor.act.hunt import Hunt
@@ -20,7 +24,7 @@ from sensor.act.registry import Living
 if TYPE_CHECKING:
     from sensor.act.enrol import Enroller
 
-STOPPED = "Tt"
+STOPPED, TRACED = "T", "t"
 """Task states (as in /proc/PID/stat): stopped by a signal, by a tracer."""
 
 
@@ -45,7 +49,7 @@ class Freezer:
             tasks = hunt.look()
             inside = cgroup.ids() if cgroup else set()
             members = [task for task in hunt.members(tasks) if task.cgroup_id not in inside]
-            running = [task for task in members if task.state not in STOPPED]
+            running = _running(agent, members)
             self._stop(agent, hunt, running)
             settled = not running and (not cgroup or cgroup.frozen)
             quiet = quiet + 1 if settled else 0
@@ -83,7 +87,7 @@ class Freezer:
         if cgroup and thawed:
             cgroup.freeze()
         inside = cgroup.ids() if cgroup else set()
-        running = [task for task in hunt.members(tasks) if task.cgroup_id not in inside and task.state not in STOPPED]
+        running = _running(agent, [task for task in hunt.members(tasks) if task.cgroup_id not in inside])
         self._stop(agent, hunt, running)
         return thawed or bool(running)
 
@@ -97,3 +101,23 @@ class Freezer:
             self._registry.change(agent.id, stopped=[*agent.stopped, *fresh])
         for task in running:
             hunt.send(task, signal.SIGSTOP)
+
+
+def _running(agent: Living, members: Sequence[Task]) -> list[Task]:
+    """Who of these has not stopped. Threads are only asked where the first one does not speak for all."""
+    signalled = {(pid, start) for pid, start in agent.stopped}
+    return [
+        task
+        for task in members
+        if task.state != STOPPED
+        and not ((task.state == TRACED or key(task) in signalled) and _threads_stopped(task.pid))
+    ]
+
+
+def _threads_stopped(pid: int) -> bool:
+    """No thread of a process runs, by its word in /proc; a pid that is somebody else's by now is in the next list."""
+    try:
+        lines = [(each / "stat").read_text() for each in Path(f"/proc/{pid}/task").iterdir()]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return all(line.rpartition(")")[2].split()[0] in "TtZX" for line in lines)

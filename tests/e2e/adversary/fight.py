@@ -1,0 +1,80 @@
+"""Agents that fight back, below a keeper: whatever they do, they are gone afterwards, and who is left is known exactly."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.e2e.adversary.wire import Wire, escapes
+from tests.e2e.host import Host, until
+from tests.sensor.act.keeper import Kept, kept
+
+
+@dataclass
+class Fighter:
+    """One agent, run by `rubicon run` under the launch profile."""
+
+    host: Host
+    name: str
+    kept: Kept
+
+    def tell(self) -> None:
+        """A line to its stdin."""
+        self.kept.release()
+
+    def act(self, verb: str, *options: str) -> dict[str, object]:
+        """`rubicon VERB`; its response, verified."""
+        [response] = self.host.json(verb, self.name, *options)
+        assert response["state"] == "verified", response
+        return response
+
+    def killed(self) -> None:
+        """Kill it: nobody is left, by a controller that Rubicon does not use, and it was not the keeper who saw to that."""
+        self.act("kill")
+        until(lambda: not self.kept.living(), seconds=5)
+        assert self.kept.status() == 137
+
+
+@contextlib.contextmanager
+def fighter(
+    host: Host, *command: str, options: Sequence[str] = ("--user", "root"), enter: Sequence[str] = (), seconds: int = 90
+) -> Iterator[Fighter]:
+    """Start one; it has written its first line."""
+    name = f"fights-{secrets.token_hex(4)}"
+    run = host.command("run", "-q", "--name", name, *options, "--", *command)
+    environment = ("env", f"RUBICON_INSTANCE={host.name}")
+    with kept(*enter, *environment, *run, most=1200, seconds=seconds) as made:
+        made.release()
+        line = made.line()
+        assert line, "it did not begin"
+        until(lambda: name in {each["name"] for each in host.json("ps")})
+        yield Fighter(host, name, made)
+        if made.living():
+            host.rubicon("kill", name)
+    until(lambda: name not in {each["name"] for each in host.json("ps")})
+
+
+@contextlib.contextmanager
+def escaping(host: Host, wire: Wire, *ways: str, options: Sequence[str] = ("--user", "root")) -> Iterator[Fighter]:
+    """One that has its sockets open inside, and begins at the first `tell`."""
+    with fighter(host, *escapes(), *ways, options=options, enter=wire.enter) as made:
+        yield made
+
+
+def events(host: Host, name: str, part: str) -> list[dict[str, object]]:
+    """An agent's events that have these words somewhere, once there are some; the plane may not know it yet."""
+
+    def found() -> list[dict[str, object]]:
+        done = host.rubicon("events", name, "--json")
+        return [json.loads(line) for line in done.stdout.splitlines() if part in line] if not done.returncode else []
+
+    return list(until(found))
+
+
+def round_done(fights: Fighter, rounds: int) -> None:
+    """It has tried everything so many times."""
+    for _ in range(rounds):
+        assert fights.kept.line(), "it has ended"

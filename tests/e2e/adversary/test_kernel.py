@@ -1,0 +1,109 @@
+"""Against the kernel's side: maps, links and pins, mounts, namespaces, limits, clock, devices."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.adversary.field import Container, privileged, under_profile
+from tests.e2e.adversary.rows import DONE, EITHER, NO_FAMILY, NOT_THERE, REFUSED, Row, check
+from tests.e2e.host import Host
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
+
+ANY_FAMILY = EITHER | NO_FAMILY | {"ENODEV", "ESOCKTNOSUPPORT"}
+
+
+def pins(host: Host) -> Path:
+    return Path("/sys/fs/bpf") / host.instance.name
+
+
+def test_maps_links_and_pins(host: Host, container: Container) -> None:
+    """bpf(2) is refused by the filter, and without the capabilities by the kernel. Host root may do all of it, see
+    `test_host_root_takes_its_own_tag_away`."""
+    maps = sorted((pins(host) / "maps").iterdir())
+    links = sorted(path for path in (pins(host) / "links").iterdir() if not path.name.startswith("watch-"))
+    assert maps
+    assert links
+    rows = [Row("map-ids"), Row("map-by-id:1", host=NOT_THERE | DONE), Row("link-by-id:1", host=NOT_THERE | DONE)]
+    rows += [Row(f"pinned:{path}") for path in (*maps, *links)]
+    check(host, container, rows)
+    words = [f"detach:{links[0]}", f"delete-tag:{pins(host)}/maps/tags"]
+    for adversary in (container, lambda *words: under_profile(host, *words)):
+        assert set(adversary(*words)) <= REFUSED
+    assert all(path.exists() for path in (*maps, *links))
+
+
+def test_pins_as_files(host: Host, container: Container) -> None:
+    """Root on the host may unlink a pin; the hook it held stays attached only as long as the sensor has it open."""
+    path = pins(host) / "maps/tags"
+    assert container(f"remove:{path}")[0] in NOT_THERE | REFUSED
+    assert path.exists()
+
+
+@pytest.mark.skipif(not Path("/usr/sbin/bpftool").exists(), reason="bpftool is not installed")
+def test_bpftool(host: Host) -> None:
+    tags = pins(host) / "maps/tags"
+    listed = json.loads(subprocess.run(["bpftool", "-j", "map", "show", "pinned", tags], capture_output=True).stdout)
+    command = ["bpftool", "map", "delete", "id", str(listed["id"]), "key", "1", "0", "0", "0"]
+    done = host.rubicon("run", "-q", "--user", "root", "--", *command)
+    assert done.returncode
+    assert "Operation not permitted" in done.stdout + done.stderr
+
+
+def test_host_root_takes_its_own_tag_away(host: Host) -> None:
+    """No kernel refuses it without an LSM. What is left: its cgroup is the agent's, and a kill finds it there."""
+    assert privileged(host, f"delete-tag:{pins(host)}/maps/tags") == ["ok"]
+
+
+def test_mounts(host: Host, container: Container) -> None:
+    """In a user namespace only what shows nothing new may be mounted."""
+    kinds = ("bpf", "cgroup2", "proc", "tmpfs")
+    rows = [Row(f"mount:{kind}") for kind in kinds]
+    rows += [Row(f"in-user-namespace:mount,{kind}", host=REFUSED) for kind in kinds[:3]]
+    rows += [Row("in-user-namespace:unmount,/proc", host=REFUSED), Row("in-user-namespace:unmount,/sys", host=EITHER)]
+    check(host, container, rows)
+
+
+def test_namespaces_of_the_host(host: Host, container: Container) -> None:
+    """By /proc/1/ns, a pidfd, /proc/1/root. For host root pid 1 may be out of reach as well: it is as the host has it."""
+    kinds = ("mnt", "net", "pid", "cgroup", "uts", "ipc", "user")
+    rows = [Row(f"enter:1,{kind}", host=EITHER) for kind in kinds]
+    rows += [Row(f"in-user-namespace:enter,1,{kind}", host=EITHER) for kind in kinds]
+    rows += [Row("enter-by-pidfd:1", host=EITHER), Row("root-of:1", DONE | REFUSED, REFUSED, EITHER)]
+    sensor = host.daemon("rubicon-sensor")
+    rows += [Row(f"enter:{sensor},{kind}", NOT_THERE) for kind in ("mnt", "net")]
+    check(host, container, rows)
+    done = host.rubicon(
+        "run", "-q", "--user", "root", "--", "nsenter", "--target", str(sensor), "--mount", "--net", "true"
+    )
+    assert done.returncode
+
+
+def test_limits_clock_and_machine(host: Host, container: Container) -> None:
+    rows = [
+        Row("set-clock"),
+        Row("in-user-namespace:set-clock", host=REFUSED),
+        Row("raise-limit:RLIMIT_NOFILE", REFUSED | {"EINVAL"}, REFUSED, EITHER),
+        Row("write:/proc/self/oom_score_adj,-1000", host=EITHER),
+        Row("open-file:/proc/sys/kernel/core_pattern,w", launched=DONE),
+        Row("open-file:/dev/mem", NOT_THERE | REFUSED, NOT_THERE | REFUSED, NOT_THERE | DONE),
+    ]
+    check(host, container, rows)
+
+
+def test_network_without_sockets(host: Host, container: Container) -> None:
+    """Packets of a TUN device, a bridge or a tunnel belong to no socket, and so to no agent."""
+    rows = [
+        Row("tun", NOT_THERE | REFUSED),
+        Row("in-user-namespace:tun", NOT_THERE | REFUSED, host=REFUSED),
+        Row("make-link", launched=REFUSED),
+        Row("raw:2"),
+        Row("raw:10,58"),
+        Row("raw:2,255"),
+    ]
+    rows += [Row(f"kinds:{family}", NO_FAMILY, NO_FAMILY, ANY_FAMILY) for family in (17, 38, 40, 44)]
+    check(host, container, rows)
