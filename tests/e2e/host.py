@@ -18,7 +18,7 @@ from rubicon.v1.instance import Instance
 BIN = Path(sys.executable).parent
 
 
-def until(condition: Callable[[], object], seconds: float = 20) -> Any:
+def until(condition: Callable[[], object], seconds: float = 60) -> Any:
     """Poll until something is true, and return it."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

@@ -26,7 +26,7 @@ from sensor.kernel.loader import Kernel
 BIN = Path(sys.executable).parent
 
 
-def until(condition: Callable[[], object], seconds: float = 20) -> Any:
+def until(condition: Callable[[], object], seconds: float = 60) -> Any:
     """Poll until something is true, and return it."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -76,7 +76,7 @@ class Sensor:
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         assert self.process
         self.process.send_signal(number)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=60)
 
     def call(self, op: str, timeout: float = 30, **request: Any) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX) as channel:

@@ -139,7 +139,7 @@ def test_ctrl_c_ends_what_follows(host: Host) -> None:
     ) as following:
         until(lambda: "poll" in Path(f"/proc/{following.pid}/wchan").read_text() or _threads(following.pid) > 2)
         following.send_signal(signal.SIGINT)
-        out, err = following.communicate(timeout=20)
+        out, err = following.communicate(timeout=60)
     assert (following.returncode, out, err.strip()) == (130, "", "")
 
 

@@ -50,7 +50,7 @@ def start(host: Host, name: str, *command: str, label: str = "kind=test") -> sub
 def end(host: Host, *running: subprocess.Popen[bytes]) -> None:
     host.rubicon("kill", "--all", "--yes")
     for process in running:
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def heard(server: socket.socket) -> bool:
@@ -127,7 +127,7 @@ def test_with_the_plane_dead(host: Host, outside: socket.socket) -> None:
         assert host.json("kill", "-l", "kind=test", "--local")[0]["state"] == "verified"
     finally:
         os.kill(host.daemon("supervisor"), signal.SIGCONT)
-    running.wait(timeout=20)
+    running.wait(timeout=60)
     until(lambda: host.rubicon("ps").returncode == 0)
 
 

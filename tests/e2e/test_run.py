@@ -71,7 +71,7 @@ def test_a_living_name_is_refused(host: Host) -> None:
         assert second.returncode == 125
         assert "taken" in second.stderr
         first.send_signal(signal.SIGTERM)
-        assert first.wait(timeout=20) == 128 + signal.SIGTERM
+        assert first.wait(timeout=60) == 128 + signal.SIGTERM
 
 
 def test_labels_and_names_are_listed(host: Host) -> None:
@@ -113,7 +113,7 @@ def test_a_kill_is_told_with_its_reason(host: Host, options: tuple[str, ...], sc
     ) as running:
         until(lambda: [each for each in host.json("ps") if each["name"] == "doomed" and each["processes"] > 1])
         assert host.rubicon("kill", "doomed", "--reason", "because \x1b[31mred").returncode == 0
-        _, told = running.communicate(timeout=20)
+        _, told = running.communicate(timeout=60)
     assert running.returncode == 137
     assert "agent doomed was killed: because \\e[31mred" in told
 

@@ -37,7 +37,7 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self.fd, text.encode())
 
-    def expect(self, pattern: str, seconds: float = 20) -> str:
+    def expect(self, pattern: str, seconds: float = 60) -> str:
         """Read until the pattern comes after what was expected before; returns the text up to its end."""
         deadline = time.monotonic() + seconds
         while not (found := re.search(pattern, self.seen)):

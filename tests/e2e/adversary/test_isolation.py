@@ -17,6 +17,7 @@ import pytest
 from tests.e2e.adversary.fight import escaping, fighter, round_done
 from tests.e2e.adversary.wire import Wire, ended, wire
 from tests.e2e.host import Host, until
+from tests.soak.rounds import WAYS
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 TOLD_LATE = 1.5
@@ -29,11 +30,16 @@ def cable() -> Iterator[Wire]:
         yield made
 
 
-@pytest.mark.parametrize("options", [("--user", "root"), ("--user", "root", "--privileged")], ids=["contained", "host"])
-def test_every_way_out(host: Host, cable: Wire, options: tuple[str, ...]) -> None:
-    """Old sockets of every kind, new ones, through namespaces, other cgroups, daemons, threads, descriptors in flight."""
+@pytest.mark.parametrize("who", ["contained", "host"])
+def test_every_way_out(host: Host, cable: Wire, who: str) -> None:
+    """Old sockets of every kind, new ones, through namespaces, other cgroups, daemons, threads, descriptors in flight.
+
+    Host root has packet sockets besides, which no hook governs: tests/sensor/act/test_isolate.py.
+    """
     before = cable.count()[0]
-    with escaping(host, cable, options=options) as fights:
+    options = ("--user", "root") if who == "contained" else ("--user", "root", "--privileged")
+    ways = [way for way in WAYS if who == "contained" or way != "sock-packet"]
+    with escaping(host, cable, *ways, options=options) as fights:
         assert cable.count()[0] > before + 20, "they work"
         fights.act("isolate")
         silent = cable.quiet()

@@ -62,7 +62,7 @@ class Kept:
         """Everybody in the group, zombies left out: the truth about who is left, from a controller that nothing here uses."""
         return {int(pid) for pid in (self.group / "cgroup.procs").read_text().split()}
 
-    def status(self, seconds: float = 20) -> int:
+    def status(self, seconds: float = 60) -> int:
         """Wait until nobody is left; the first process's status, 128 + signal, or 99: the keeper had to end it."""
         return self.process.wait(timeout=seconds)
 
@@ -100,7 +100,7 @@ def kept(*command: str, most: int = 1200, seconds: int = 60) -> Iterator[Kept]:
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 40
     while not condition():
         assert time.monotonic() < deadline, "the keeper's group did not come to what it should be"
         time.sleep(0.005)

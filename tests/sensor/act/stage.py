@@ -27,7 +27,7 @@ from sensor.settings import ContainSettings, EnrolSettings, KillSettings
 from tests.sensor.act.keeper import Kept, kept
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
+def until(condition: Callable[[], object], seconds: float = 40) -> None:
     """Poll until something is so."""
     deadline = time.monotonic() + seconds
     while not condition():

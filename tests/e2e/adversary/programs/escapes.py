@@ -245,7 +245,7 @@ def old_in_namespaces(made: socket.socket) -> Way:
 
 def packet() -> None:
     with socket.socket(socket.AF_INET, SOCK_PACKET, socket.htons(3)) as made:
-        made.sendto(bytes(14) + BYTES, ("eth0", 3))
+        made.sendto(bytes(14) + BYTES, ("in0", 3))
 
 
 def from_another_cgroup(other: Way) -> Way:
