@@ -104,20 +104,27 @@ class Freezer:
 
 
 def _running(agent: Living, members: Sequence[Task]) -> list[Task]:
-    """Who of these has not stopped. Threads are only asked where the first one does not speak for all."""
+    """Who of these has not stopped. Threads are only asked where the first one does not speak for all.
+
+    Whoever has SIGSTOP pending and waits in the kernel (D) stops before its next instruction: a parent in vfork whose
+    child has stopped waits for ever.
+    """
     signalled = {(pid, start) for pid, start in agent.stopped}
-    return [
-        task
-        for task in members
-        if task.state != STOPPED
-        and not ((task.state == TRACED or key(task) in signalled) and _threads_stopped(task.pid))
-    ]
+
+    def stopped(task: Task) -> bool:
+        if task.state == STOPPED:
+            return True
+        if key(task) in signalled:
+            return _threads_stopped(task.pid, "TtZXD")
+        return task.state == TRACED and _threads_stopped(task.pid, "TtZX")
+
+    return [task for task in members if not stopped(task)]
 
 
-def _threads_stopped(pid: int) -> bool:
+def _threads_stopped(pid: int, states: str) -> bool:
     """No thread of a process runs, by its word in /proc; a pid that is somebody else's by now is in the next list."""
     try:
         lines = [(each / "stat").read_text() for each in Path(f"/proc/{pid}/task").iterdir()]
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return all(line.rpartition(")")[2].split()[0] in "TtZX" for line in lines)
+    return all(line.rpartition(")")[2].split()[0] in states for line in lines)

@@ -18,7 +18,7 @@ OTHER = 0xB6E27
 Where = Callable[[event_pb2.Event], object]
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 10) -> None:
+def until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
     """Poll until something is so."""
     deadline = time.monotonic() + seconds
     while not condition():
