@@ -155,6 +155,7 @@ class Stage:
             for pipe in (child.stdin, child.stdout):
                 if pipe:
                     pipe.close()
+        self.killer.close(60)
         self.kernel.close()
         Kernel.unload(self.instance)
         home = Cgroup.at(f"/{self.instance.cgroup}")
