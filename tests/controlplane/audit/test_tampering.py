@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from controlplane.settings import AuditSettings
 from rubicon.v1.audit_chain import Report, canonical, parse
 from tests.controlplane.audit.desk import SETTINGS, Desk, Hand, desk
 
@@ -32,8 +33,10 @@ async def written(tmp_path: Path) -> AsyncIterator[Desk]:
 
 
 @pytest.fixture
-def hand(written: Desk) -> Hand:
-    return Hand(written.folder)
+def hand(written: Desk) -> Iterator[Hand]:
+    opened = Hand(written.folder)
+    yield opened
+    opened.close()
 
 
 def where(report: Report) -> list[tuple[int, int]]:
@@ -126,6 +129,7 @@ async def test_a_tail_that_was_cut_while_the_plane_was_away(tmp_path: Path, chec
         await opened.write(14)
     hand = Hand(tmp_path)
     hand.cut(8, checkpoints=checkpoints)
+    hand.close()
     async with desk(tmp_path) as opened:
         assert opened.bodies()[-1]["action"] == "damage"
         assert opened.bodies()[-1]["detail"] == "records 9 to 15 are missing"
@@ -143,6 +147,7 @@ async def test_a_record_that_was_edited_while_the_plane_was_away(tmp_path: Path)
         await opened.write(14)
     hand = Hand(tmp_path)
     hand.rewrite(15, target="somebody else")
+    hand.close()
     async with desk(tmp_path) as opened:
         assert opened.bodies()[-1]["detail"] == "record 15 is not the one that was signed"
         await opened.write(1)
