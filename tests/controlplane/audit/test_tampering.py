@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.settings import AuditSettings
 from rubicon.v1.audit_chain import Report, canonical, parse
 from tests.controlplane.audit.desk import SETTINGS, Desk, Hand, desk
 
