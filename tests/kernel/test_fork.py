@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -185,6 +187,22 @@ def test_fork_of_a_condemned_agent_kills_the_maker(watched: Watched) -> None:
     watched.kernel.agents.set_flags(AGENT, on=AgentFlag.CONDEMNED)
     watched.go(child)
     assert child.wait(10) == -9
+
+
+def test_fork_of_a_condemned_agent_bears_no_child(watched: Watched) -> None:
+    """Where the kernel can signal another task from a hook (6.13) the child never comes to its first instruction."""
+    code = "import os, sys\nsys.stdin.readline()\npid = os.fork()\nos.write(1, b'child' if not pid else b'maker')\n"
+    child = watched.start(sys.executable, "-c", code)
+    watched.go(child)
+    watched.one("exec")
+    watched.kernel.agents.set_flags(AGENT, on=AgentFlag.CONDEMNED)
+    watched.go(child)
+    output = child.communicate(timeout=10)[0]
+    able = b"\0bpf_send_signal_task\0" in Path("/sys/kernel/btf/vmlinux").read_bytes()
+    assert output == "" if able else output in ("", "child")
+    assert child.returncode == -9
+    watched.one("fork")
+    watched.empty()
 
 
 def test_records_are_numbered_without_gaps(watched: Watched) -> None:
