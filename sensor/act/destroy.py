@@ -31,10 +31,23 @@ _EVERY_STATE = (1 << 13) - 1
 log = structlog.get_logger(part="isolate")
 
 
-def destroy(sockets: Iterable[SocketEntry]) -> tuple[int, list[str]]:
-    """Destroy TCP and UDP sockets; how many were, and in words what could not be."""
+def destroy(
+    sockets: Iterable[SocketEntry], cgroups: Collection[int] = (), members: Collection[int] = ()
+) -> tuple[int, list[str]]:
+    """Destroy TCP and UDP sockets; how many were, and in words what could not be.
+
+    Args:
+        cgroups: whose sockets go as well, by the cgroup that made them: closed ones that still have something to send, and
+            those that wait to be accepted or are on their way from one process to another, are in no file table.
+        members: processes in whose network namespaces those are looked for.
+    """
     by_namespace: dict[int, set[int]] = defaultdict(set)
     holders: dict[int, set[int]] = defaultdict(set)
+    for pid in members if cgroups else ():
+        with contextlib.suppress(OSError):
+            inode = os.stat(f"/proc/{pid}/ns/net").st_ino
+            by_namespace[inode].update()
+            holders[inode].add(pid)
     for socket in sockets:
         if socket.family in INET:
             by_namespace[socket.netns].add(socket.cookie)
@@ -46,7 +59,7 @@ def destroy(sockets: Iterable[SocketEntry]) -> tuple[int, list[str]]:
             problems.append(f"network namespace {inode} cannot be entered: its connections are dropped, not cut")
             continue
         try:
-            destroyed += _in_namespace(fd, cookies)
+            destroyed += _in_namespace(fd, cookies, cgroups)
         except OSError as error:
             problems.append(f"connections in network namespace {inode} are dropped, not cut: {error.strerror}")
         finally:
@@ -66,7 +79,7 @@ def _namespace(inode: int, pids: Collection[int]) -> int | None:
     return None
 
 
-def _in_namespace(fd: int, cookies: set[int]) -> int:
+def _in_namespace(fd: int, cookies: Collection[int], cgroups: Collection[int]) -> int:
     """A thread of its own enters the namespace: only it does, and it ends there."""
     outcome: list[int | BaseException] = []
 
@@ -75,7 +88,7 @@ def _in_namespace(fd: int, cookies: set[int]) -> int:
             from pyroute2.netns import setns
 
             setns(fd)
-            outcome.append(_destroy_here(cookies))
+            outcome.append(_destroy_here(cookies, cgroups))
         except BaseException as error:  # noqa: BLE001 - it is raised by the caller, in the caller's thread
             outcome.append(error)
 
@@ -88,7 +101,7 @@ def _in_namespace(fd: int, cookies: set[int]) -> int:
     return found
 
 
-def _destroy_here(cookies: set[int]) -> int:
+def _destroy_here(cookies: Collection[int], cgroups: Collection[int]) -> int:
     from pyroute2 import DiagSocket
 
     count = 0
@@ -97,7 +110,7 @@ def _destroy_here(cookies: set[int]) -> int:
         for family in INET:
             for protocol in (TCP, UDP):
                 for found in list(_dump(diag, family, protocol)):
-                    if found["idiag_cookie"] in cookies:
+                    if found["idiag_cookie"] in cookies or found.get_attr("INET_DIAG_CGROUP_ID") in cgroups:
                         count += _cut(diag, family, protocol, found)
     return count
 

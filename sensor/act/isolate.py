@@ -18,6 +18,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import structlog
+
 from rubicon.v1 import response_pb2
 from sensor.act.allow import Network, parsed
 from sensor.act.destroy import INET, TCP, destroy
@@ -30,6 +32,7 @@ from sensor.kernel.sockets import SocketEntry
 if TYPE_CHECKING:
     from sensor.act.enrol import Enroller
 
+log = structlog.get_logger(part="isolate")
 GOVERNED = (*INET, int(sockets_module.AF_UNIX), int(sockets_module.AF_NETLINK))
 """Families that a hook refuses or that reach nobody outside the host."""
 ESTABLISHED = 1
@@ -75,7 +78,7 @@ class Isolator:
         outcome.steps.append(f"refused and dropped in {(time.monotonic_ns() - started) / 1e6:.1f} ms")
         restricted = not isolation.allow and not isolation.allow_loopback
         if restricted:
-            outcome.destroyed, problems = destroy(self._sockets(agent))
+            outcome.destroyed, problems = self._destroy(agent)
             outcome.steps.append(f"destroyed {outcome.destroyed} in {(time.monotonic_ns() - started) / 1e6:.0f} ms")
             outcome.steps.extend(problems)
         else:
@@ -109,11 +112,21 @@ class Isolator:
             self._kernel.allows.nobody_is_isolated()
 
     def again(self, agents: Iterable[Living]) -> list[tuple[Living, Key, str]]:
-        """While some are isolated: sockets that came to them get an owner; who holds one that nothing governs."""
+        """While some are isolated: sockets that came to them get an owner; who holds one that nothing governs.
+
+        A connected socket that somebody else owns, another agent, stays his and its packets pass: it is cut.
+        """
         agents = list(agents)
         self._kernel.tag_sockets(0)
         found = []
         everything = self._kernel.sockets()
+        cut_off = {agent.number for agent in agents if not (agent.isolation.keys() & {"allow", "allow_loopback"})}
+        came = [
+            each for each in everything if each.agent in cut_off and each.family in INET and each.state == ESTABLISHED
+        ]
+        if came:
+            count, problems = destroy(came)
+            log.warning("connections that came to isolated agents were destroyed", count=count, problems=problems)
         for agent in agents:
             for entry in everything:
                 if entry.agent == agent.number and entry.family not in GOVERNED:
@@ -122,6 +135,13 @@ class Isolator:
                         self._kill(agent, {holder})
                     found.append((agent, holder, what))
         return found
+
+    def _destroy(self, agent: Living) -> tuple[int, list[str]]:
+        """All that its processes hold, and what was made in its cgroup, unless somebody else is in there."""
+        hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), (), None)
+        tasks = hunt.look()
+        places = hunt.cgroup.ids() if hunt.cgroup and not hunt.shares_cgroup(tasks) else set()
+        return destroy(self._sockets(agent), places, [task.pid for task in hunt.members(tasks)])
 
     def _sockets(self, agent: Living) -> list[SocketEntry]:
         return [entry for entry in self._kernel.sockets() if entry.agent == agent.number]

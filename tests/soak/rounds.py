@@ -19,7 +19,20 @@ WAYS = (
         "splice",
         "reconnect",
     ),
-    *("accept", "left-old", "namespaces-old", "tcp4", "tcp6", "mptcp", "udp4", "udp6", "udplite", "ping", "ping6"),
+    *(
+        "accepted-old",
+        "accept",
+        "left-old",
+        "namespaces-old",
+        "tcp4",
+        "tcp6",
+        "mptcp",
+        "udp4",
+        "udp6",
+        "udplite",
+        "ping",
+        "ping6",
+    ),
     *("raw", "sctp", "smc", "sock-packet", "fast-open", "reuse-address", "namespaces", "left"),
 )
 MODES = ("leaf", "relay", "session", "vfork", "thread", "namespace", "parent", "move", "into", "mixed")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sensor.act.cgroup import Cgroup
-from tests.e2e.adversary.fight import Fighter, escaping, fighter, round_done
+from tests.e2e.adversary.fight import Fighter, escaping, fighter, known, round_done
 from tests.e2e.adversary.wire import Wire, public, wire
 from tests.e2e.host import Host, until
 from tests.sensor.act.keeper import compiled
@@ -69,11 +69,12 @@ def play(host: Host, cable: Wire, folders: list[str], each: Round) -> None:
 
 def escape(fights: Fighter, cable: Wire, each: Escape) -> None:
     """Isolated, it tries everything; the counter stands still."""
-    local = ("--local",) if each.local else ()
-    fights.act("isolate", *local)
+    if not each.local:
+        until(lambda: known(fights.host, fights.name), seconds=60)
+    fights.act("isolate", local=each.local)
     if each.again:
-        fights.act("release", *local)
-        fights.act("isolate", *local)
+        fights.act("release", local=each.local)
+        fights.act("isolate", local=each.local)
     silent = cable.quiet()
     fights.tell()
     with dying(fights.host, each.dies):

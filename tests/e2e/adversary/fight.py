@@ -25,9 +25,9 @@ class Fighter:
         """A line to its stdin."""
         self.kept.release()
 
-    def act(self, verb: str, *options: str) -> dict[str, object]:
-        """`rubicon VERB`; its response, verified."""
-        [response] = self.host.json(verb, self.name, *options)
+    def act(self, verb: str, *options: str, local: bool = True) -> dict[str, object]:
+        """`rubicon VERB`; its response, verified. The plane may be late where agents flood it: the sensor is asked."""
+        [response] = self.host.json(verb, self.name, *options, *(("--local",) if local else ()))
         assert response["state"] == "verified", response
         return response
 
@@ -44,17 +44,15 @@ def fighter(
 ) -> Iterator[Fighter]:
     """Start one; it has written its first line."""
     name = f"fights-{secrets.token_hex(4)}"
-    run = host.command("run", "-q", "--name", name, *options, "--", *command)
+    run = host.command("run", "-q", "--alerts-to", "/dev/null", "--name", name, *options, "--", *command)
     environment = ("env", f"RUBICON_INSTANCE={host.name}")
     with kept(*enter, *environment, *run, most=1200, seconds=seconds) as made:
         made.release()
         line = made.line()
         assert line, "it did not begin"
-        until(lambda: name in {each["name"] for each in host.json("ps")})
         yield Fighter(host, name, made)
         if made.living():
-            host.rubicon("kill", name)
-    until(lambda: name not in {each["name"] for each in host.json("ps")})
+            host.rubicon("kill", name, "--local")
 
 
 @contextlib.contextmanager
@@ -64,6 +62,12 @@ def escaping(host: Host, wire: Wire, *ways: str, options: Sequence[str] = ("--us
         yield made
 
 
+def known(host: Host, name: str) -> bool:
+    """The plane knows it as living."""
+    done = host.rubicon("ps", "--json")
+    return not done.returncode and any(json.loads(line)["name"] == name for line in done.stdout.splitlines())
+
+
 def events(host: Host, name: str, part: str) -> list[dict[str, object]]:
     """An agent's events that have these words somewhere, once there are some; the plane may not know it yet."""
 
@@ -71,7 +75,7 @@ def events(host: Host, name: str, part: str) -> list[dict[str, object]]:
         done = host.rubicon("events", name, "--json")
         return [json.loads(line) for line in done.stdout.splitlines() if part in line] if not done.returncode else []
 
-    return list(until(found))
+    return list(until(found, seconds=60))
 
 
 def round_done(fights: Fighter, rounds: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.adversary.field import ATTACKS, Container, alerts, privileged
+from tests.e2e.adversary.fight import known
 from tests.e2e.adversary.rows import DONE, EITHER, NOT_THERE, REFUSED, Row, check
 from tests.e2e.host import Host, until
 
@@ -57,13 +58,12 @@ def test_host_root_kills_the_sensor_and_nothing_is_lost(host: Host) -> None:
         env=host.environment,
         stdin=subprocess.PIPE,
     ) as agent:
-        until(lambda: [each for each in host.json("ps") if each["name"] == "outlives"])
+        until(lambda: known(host, "outlives"))
         assert privileged(host, f"signal:{before},{signal.SIGKILL.value}") == ["ok"]
         until(lambda: host.daemon("rubicon-sensor") not in (0, before))
-        until(lambda: [each for each in host.json("ps") if each["name"] == "outlives"])
-        response = until(lambda: host.rubicon("kill", "outlives").returncode == 0)
-        assert response
+        until(lambda: host.rubicon("kill", "outlives", "--local").returncode == 0)
         assert agent.wait(timeout=20)
+    until(lambda: host.rubicon("ps").returncode == 0)
 
 
 def test_sockets_of_the_daemons(host: Host, container: Container) -> None:
