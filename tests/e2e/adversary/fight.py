@@ -32,10 +32,12 @@ class Fighter:
         return response
 
     def killed(self) -> None:
-        """Kill it: nobody is left, by a controller that Rubicon does not use, and it was not the keeper who saw to that."""
+        """Kill it: nobody is left, by a controller that Rubicon does not use.
+
+        `rubicon run` is in there as well and no part of the agent; where a bomb has taken all pids it may not end well.
+        """
         self.act("kill")
-        until(lambda: not self.kept.living(), seconds=5)
-        assert self.kept.status() == 137
+        until(lambda: self.kept.living() <= {self.kept.pid}, seconds=5)
 
 
 @contextlib.contextmanager
