@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import contextlib
 import ctypes
+import itertools
 import os
 import select
 import socket
@@ -27,7 +28,6 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 BYTES = b"a byte that must not get out" * 4
 
 ECHO = {1: struct.pack("!BBHHH", 8, 0, 0, 1, 1), 58: struct.pack("!BBHHH", 128, 0, 0, 1, 1)}
-"""Heads of an echo request, by protocol."""
 
 Way = Callable[[], None]
 
@@ -71,25 +71,22 @@ def open_connected() -> dict[str, Way]:
     with contextlib.suppress(OSError):
         ping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
         ways["ping-old"] = lambda: void(ping.sendto(ECHO[1] + BYTES, (OUTSIDE4, 0)))
-    unbound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    unbound, prepared = socket.socket(type=socket.SOCK_DGRAM), socket.socket()
     bound = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     bound.bind(("::", 0))
     ways["udp-unconnected-old"] = lambda: void(unbound.sendto(BYTES, (OUTSIDE4, UDP_PORT)))
     ways["udp-bound-old"] = lambda: void(bound.sendto(BYTES, (f"::ffff:{OUTSIDE4}", UDP_PORT)))
-    prepared = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     ways["tcp-made-before"] = lambda: prepared.connect((OUTSIDE4, TCP_PORT))
     ways["closed-old"] = closed
     full = socket.create_connection((OUTSIDE4, SLOW_PORT))
-    full.setblocking(False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            full.send(bytes(65536))
+    fill(full)
     ways["in-flight-and-full"] = in_flight(full)
     ways["in-flight"] = in_flight(tcp(socket.AF_INET, OUTSIDE4))
     ways["held-by-a-daemon"] = held_by_a_daemon(tcp(socket.AF_INET, OUTSIDE4))
     ways["by-a-thread"] = by_a_thread(tcp(socket.AF_INET, OUTSIDE4))
     ways["splice"] = splice(tcp(socket.AF_INET, OUTSIDE4))
-    ways["reconnect"] = reconnect(udp(socket.AF_INET, OUTSIDE4))
+    elsewhere = udp(socket.AF_INET, OUTSIDE4)
+    ways["reconnect"] = lambda: void(elsewhere.connect_ex((OUTSIDE4, UDP_PORT + 1)) or elsewhere.send(BYTES))
     listener, accepted = listening()
     if accepted:
         ways["accepted-old"] = send(accepted)
@@ -101,10 +98,14 @@ def closed() -> None:
     """More than the other side takes, and gone: what waits in the kernel is in nobody's hands."""
     with socket.socket() as made:
         made.connect((OUTSIDE4, SLOW_PORT))
-        made.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                made.send(bytes(65536))
+        fill(made)
+
+
+def fill(made: socket.socket) -> None:
+    made.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            made.send(bytes(65536))
 
 
 def listening() -> tuple[socket.socket, socket.socket | None]:
@@ -120,8 +121,7 @@ def listening() -> tuple[socket.socket, socket.socket | None]:
 
 def accept(listener: socket.socket) -> None:
     listener.setblocking(False)
-    with listener.accept()[0] as connection:
-        connection.send(BYTES)
+    listener.accept()[0].send(BYTES)
 
 
 def in_flight(made: socket.socket) -> Way:
@@ -180,28 +180,17 @@ def by_a_thread(made: socket.socket) -> Way:
 
 def splice(made: socket.socket) -> Way:
     """By sendfile, of a file."""
+    made.setblocking(False)
     descriptor = os.memfd_create("bytes")
     os.write(descriptor, BYTES)
-    made.setblocking(False)
     return lambda: void(os.sendfile(made.fileno(), descriptor, 0, len(BYTES)))
-
-
-def reconnect(made: socket.socket) -> Way:
-    """An old socket to a new place."""
-
-    def go() -> None:
-        made.connect((OUTSIDE4, UDP_PORT + 1))
-        made.send(BYTES)
-
-    return go
 
 
 def new(family: int, kind: int, protocol: int = 0) -> Way:
     def go() -> None:
         with socket.socket(family, kind, protocol) as made:
             made.settimeout(0.05)
-            address = OUTSIDE6 if family == socket.AF_INET6 else OUTSIDE4
-            echo = ECHO.get(protocol, b"")
+            address, echo = OUTSIDE6 if family == socket.AF_INET6 else OUTSIDE4, ECHO.get(protocol, b"")
             if kind == socket.SOCK_DGRAM:
                 made.sendto(echo + BYTES, (address, UDP_PORT))
             else:
@@ -213,7 +202,7 @@ def new(family: int, kind: int, protocol: int = 0) -> Way:
 
 def fast_open() -> None:
     with socket.socket() as made:
-        made.settimeout(0.05)
+        made.setblocking(False)
         made.sendto(BYTES, FASTOPEN, (OUTSIDE4, TCP_PORT))
 
 
@@ -236,11 +225,6 @@ def in_namespaces(other: Way) -> Way:
             os._exit(0)
 
     return go
-
-
-def old_in_namespaces(made: socket.socket) -> Way:
-    """A socket stays in the namespace it was made in; its holder moves."""
-    return in_namespaces(send(made))
 
 
 def packet() -> None:
@@ -289,7 +273,7 @@ def fresh() -> dict[str, Way]:
 def main() -> None:
     ways = open_connected()
     ways["left-old"] = from_another_cgroup(send(udp(socket.AF_INET, OUTSIDE4)))
-    ways["namespaces-old"] = old_in_namespaces(udp(socket.AF_INET, OUTSIDE4))
+    ways["namespaces-old"] = in_namespaces(send(udp(socket.AF_INET, OUTSIDE4)))
     ways |= fresh()
     chosen = sys.argv[7:] or list(ways)
     if chosen == ["list"]:
@@ -301,15 +285,13 @@ def main() -> None:
                 ways[name]()
     print("ready", flush=True)
     sys.stdin.readline()
-    rounds = 0
-    while True:
+    for rounds in itertools.count(1):
         for name in chosen:
             with contextlib.suppress(OSError, ValueError):
                 ways[name]()
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
-        rounds += 1
         print(rounds, flush=True)
         if select.select([sys.stdin], [], [], 0.001)[0]:
             return
