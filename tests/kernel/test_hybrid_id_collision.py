@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,18 +16,35 @@ from tests.kernel.watched import OTHER, Watched
 pytestmark = pytest.mark.root
 
 
+def _mount(name: str, at: Path) -> None:
+    subprocess.run(["mount", "-t", "cgroup", "-o", f"none,name={name}", name, at], check=True)
+
+
+def _unmounted(name: str, at: Path) -> bool:
+    """Unmount; False when the hierarchy stays, in every process's list: a removed cgroup in it was not quite gone."""
+    subprocess.run(["umount", at], check=True)
+    deadline = time.monotonic() + 2
+    while f"name={name}:" in Path("/proc/self/cgroup").read_text():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 @pytest.fixture
 def version_1(watched: Watched, tmp_path: Path) -> Iterator[Path]:
     """A cgroup of a v1 hierarchy of the test's own, which also a host that uses v2 alone can mount."""
     name = watched.cgroups.name
-    subprocess.run(["mount", "-t", "cgroup", "-o", f"none,name={name}", name, tmp_path], check=True)
+    _mount(name, tmp_path)
     folder = tmp_path / "agent"
     folder.mkdir()
     yield folder
+    watched.clean()  # a zombie keeps its cgroup, and that the hierarchy
     for pid in (folder / "cgroup.procs").read_text().split():
         (tmp_path / "cgroup.procs").write_text(pid)
     folder.rmdir()
-    subprocess.run(["umount", tmp_path], check=True)
+    while not _unmounted(name, tmp_path):
+        _mount(name, tmp_path)
 
 
 def test_hybrid_id_collision_does_not_enrol(watched: Watched, kernel: Kernel, version_1: Path) -> None:
