@@ -68,7 +68,7 @@ static __always_inline void payload_emit(struct __sk_buff *skb, const struct own
 					 __u32 type, __u64 offset, bool outbound)
 {
 	struct payload_record *record;
-	__u32 kept = packet->length;
+	__u32 kept = packet->length, last;
 
 	record = EMIT_RESERVE(payload_record, EVENT_PAYLOAD, CLASS_PAYLOAD, owner->agent, owner->pid, owner->start_time);
 	if (!record)
@@ -79,7 +79,10 @@ static __always_inline void payload_emit(struct __sk_buff *skb, const struct own
 	record->event.length = packet->length;
 	if (kept > LIMIT_PAYLOAD)
 		kept = LIMIT_PAYLOAD;
-	if (!kept || bpf_skb_load_bytes(skb, packet->payload, record->data, kept))
+	/* what an older verifier can follow: one register, compared and used, that makes a size which is not 0 */
+	last = kept - 1;
+	barrier_var(last);
+	if (last >= LIMIT_PAYLOAD || bpf_skb_load_bytes(skb, packet->payload, record->data, last + 1))
 		kept = 0;
 	record->event.kept = kept;
 	EMIT_SUBMIT(record);
