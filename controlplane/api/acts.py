@@ -7,10 +7,11 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from controlplane.api import find, mask
+from controlplane.api import find
 from controlplane.audit.record import Deed
 from controlplane.errors import PlaneError
 from controlplane.store.store import Store
+from rubicon.v1.secrets import text as masked
 
 ACTIONS = {
     "CreateAgent": "create",
@@ -37,7 +38,7 @@ async def deed(store: Store, method: str, request: Any) -> Deed:
     if method == "CreateAgent":
         labels = " ".join(f"{key}={value}" for key, value in sorted(request.labels.items()))
         words = [f"agent {request.name or '(any name)'}", labels and f"with {labels}", request.on_alert]
-        return Deed(action, mask.text(", ".join(word for word in words if word)))
+        return Deed(action, masked(", ".join(word for word in words if word)))
     if method == "ProbePipeline":
         return Deed(action, f"host {request.host}" if request.host else "the only host")
     if method == "ReloadRules":

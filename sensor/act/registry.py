@@ -11,10 +11,10 @@ from typing import Any
 
 import orjson
 
+from rubicon.v1 import names
 from sensor.errors import AgentNameTaken, AgentNotFound, InvalidArgument
 
 FORMAT = 1
-NAME_BYTES = 63
 
 
 @dataclass(slots=True)
@@ -182,15 +182,17 @@ class Registry:
 
 
 def checked_name(name: str, fallback: str) -> str:
-    """A name that is safe to show, to store and to type.
+    """A name that fits the rule of rubicon/v1/names.py; without one, the fallback (the agent's id).
 
     Raises:
-        InvalidArgument: too long, or characters that a terminal or a shell would take for something else.
+        InvalidArgument: it does not.
     """
-    name = name or fallback
-    if len(name.encode(errors="replace")) > NAME_BYTES or not name.isprintable() or name != name.strip() or "/" in name:
-        raise InvalidArgument(f"name {name!r}: use 1 to {NAME_BYTES} printable characters, no '/', no outer spaces")
-    return name
+    if name in ("", fallback):
+        return fallback
+    try:
+        return names.checked(name)
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from None
 
 
 def checked_labels(labels: object) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from rubicon.v1 import names
 from sensor.act.enrol import Facts
 from sensor.errors import InvalidArgument, PermissionRefused, ProcessNotFound
 from sensor.local.context import Context, Reply, Request, number, pid_of, text
@@ -18,7 +17,7 @@ async def launch(context: Context, peer: Peer, request: Request) -> Reply:
     if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
         raise InvalidArgument("command: give a list of text")
     facts = Facts(
-        name=_name(request),
+        name=text(request, "name", ""),
         labels=request.get("labels") or {},
         on_alert=text(request, "on_alert", "monitor"),
         command=command,
@@ -37,14 +36,6 @@ async def launch(context: Context, peer: Peer, request: Request) -> Reply:
         }
 
     return await context.thread(enrol)
-
-
-def _name(request: Request) -> str:
-    name = text(request, "name", "")
-    try:
-        return names.checked(name) if name else name
-    except ValueError as error:
-        raise InvalidArgument(str(error)) from None
 
 
 def _refuse_others(peer: Peer, pid: int) -> None:

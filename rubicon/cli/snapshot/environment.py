@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
-HIDDEN = "***"
-_NAME = re.compile(
-    r"(?i)(secret|passw|passwd|token|api_?key|access_?key|private|credential|cookie|session|auth|_key$|_pat$|dsn$|^pgpass)"
+from rubicon.v1 import secrets
+
+_ALSO = re.compile(
+    r"(?i)(secret|passw|token|api_?key|access_?key|private|credential|cookie|session|auth|_key$|_pat$|dsn$|^pgpass)"
 )
-_IN_URL = re.compile(r"(?i)([a-z][a-z0-9+.-]*://[^/@\s:]*:)[^/@\s]+@")
-_LOOKS_SECRET = re.compile(r"(?:gh[pousr]_|sk-|xox[abprs]-|AKIA|eyJ)[A-Za-z0-9_\-.]{8,}")
+_SHORT = re.compile(r"(?:gh[pousr]_|sk-|xox[abprs]-|AKIA|eyJ)[A-Za-z0-9_\-.]{8,}")
+"""More than of command lines: in a picture of everything, too much is hidden rather than too little."""
 
 
 def variables(raw: bytes, *, show_secrets: bool) -> dict[str, str]:
@@ -24,6 +25,6 @@ def variables(raw: bytes, *, show_secrets: bool) -> dict[str, str]:
 
 def masked(name: str, value: str) -> str:
     """The value, hidden where the name or the value says that it is a secret."""
-    if value and _NAME.search(name):
-        return HIDDEN
-    return _LOOKS_SECRET.sub(HIDDEN, _IN_URL.sub(rf"\1{HIDDEN}@", value))
+    if value and _ALSO.search(name):
+        return secrets.MASK
+    return _SHORT.sub(secrets.MASK, secrets.variable(name, value))
