@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import latency, overhead, profile, responses, start, stopped
+from bench import isolated, latency, overhead, profile, responses, start, stopped
 from bench.row import Row
 
 REPORT = Path("docs/performance.md")
@@ -34,6 +34,7 @@ def main() -> int:
         ("overhead", lambda: overhead.measure(3 if quick else 12, 0.1 if quick else 0.3)),
         ("start", lambda: start.measure(5 if quick else 30, 1 if quick else 5)),
         ("launch profile", lambda: profile.measure(3 if quick else 12, 5 if quick else 30, 0.1 if quick else 0.3)),
+        ("isolation", lambda: isolated.measure(3 if quick else 12, 0.1 if quick else 0.3)),
         ("latency", lambda: latency.measure(20 if quick else 300)),
         ("detect → stopped", lambda: stopped.measure(10 if quick else 200)),
     ):

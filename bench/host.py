@@ -49,3 +49,22 @@ def compiled(name: str) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run([compiler, "-O2", "-o", str(target), str(PROGRAMS / f"{name}.c")], check=True)
     return target.resolve()
+
+
+@contextmanager
+def micro(seconds: float, *names: str) -> Iterator[list[str]]:
+    """The command of the micro workloads (all, or those of the names), with a server that no agent owns at the other end."""
+    program = str(compiled("micro"))
+    with subprocess.Popen([program, "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        yield [
+            program,
+            str(seconds),
+            *server.stdout.readline().split(),
+            *names,
+        ]  # leaving closes its stdin, which ends it
+
+
+def minima(output: str) -> dict[str, float]:
+    """Workload → nanoseconds an operation in its best batch, of what programs/micro.c prints."""
+    return {name: float(minimum) for name, minimum, _median in map(str.split, output.splitlines())}

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import subprocess
 from collections import defaultdict
-from collections.abc import Sequence
-from pathlib import Path
 
-from bench.host import compiled, rubicon, up
+from bench.host import micro, minima, rubicon, up
 from bench.row import Row
 from bench.stats import Interval, paired
 
@@ -34,15 +32,9 @@ ENROLLED = {
 }
 
 
-def _measure(command: Sequence[str], into: Figures) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    _collect(done.stdout, into)
-
-
-def _collect(output: str, into: Figures) -> None:
-    for line in output.splitlines():
-        name, minimum, _median = line.split()
-        into[name].append(float(minimum))
+def _add(figures: Figures, output: str) -> None:
+    for name, minimum in minima(output).items():
+        figures[name].append(minimum)
 
 
 def _compare(down: list[float], other: list[float], unit: str) -> Interval:
@@ -53,22 +45,26 @@ def _compare(down: list[float], other: list[float], unit: str) -> Interval:
 
 def measure(pairs: int, seconds: float) -> list[Row]:
     """Rows "not enrolled" and "enrolled"; `pairs` blocks of down, up and enrolled, in alternating order."""
-    micro: Path = compiled("micro")
     down: Figures = defaultdict(list)
     idle: Figures = defaultdict(list)
     enrolled: Figures = defaultdict(list)
+    with micro(seconds) as command:
 
-    def block_down() -> None:
-        _measure([str(micro), str(seconds)], down)
+        def bare(into: Figures) -> None:
+            _add(into, subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout)
 
-    def block_up() -> None:
-        with up():
-            _measure([str(micro), str(seconds)], idle)
-            _collect(rubicon("run", "--", str(micro), str(seconds)).stdout, enrolled)
+        def block_up() -> None:
+            with up():
+                bare(idle)
+                _add(enrolled, rubicon("run", "--", *command).stdout)
 
-    for pair in range(pairs):
-        for block in (block_down, block_up) if pair % 2 == 0 else (block_up, block_down):
-            block()
+        for pair in range(pairs):
+            if pair % 2:
+                block_up()
+                bare(down)
+            else:
+                bare(down)
+                block_up()
     rows = []
     for title, table, figures in (("not enrolled", NOT_ENROLLED, idle), ("enrolled", ENROLLED, enrolled)):
         for name, (unit, bar) in table.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.host import compiled, rubicon, up
+from bench.host import compiled, micro, minima, rubicon, up
 from bench.row import Row
 from bench.start import once
 from bench.stats import paired
@@ -15,20 +15,18 @@ CALL_BAR = {"getppid": 0.1, "open_read_close": 0.3, "tcp_round_trip": 0.5, "fork
 
 def measure(pairs: int, starts: int, seconds: float) -> list[Row]:
     """Rows "launch profile": the start in milliseconds, workloads in microseconds; all are differences."""
-    clock, micro = str(compiled("clock")), str(compiled("micro"))
+    clock = str(compiled("clock"))
     without: dict[str, list[float]] = {name: [] for name in WORKLOADS}
     under: dict[str, list[float]] = {name: [] for name in WORKLOADS}
     bare, filtered = [], []
-    with up():
+    with up(), micro(seconds, *WORKLOADS) as command:
         for _ in range(starts):
             bare.append(once(clock, "--privileged"))
             filtered.append(once(clock))
         for _ in range(pairs):
             for figures, options in ((without, ["--privileged"]), (under, [])):
-                for line in rubicon("run", *options, "--", micro, str(seconds)).stdout.splitlines():
-                    name, minimum, _median = line.split()
-                    if name in figures:
-                        figures[name].append(float(minimum))
+                for name, minimum in minima(rubicon("run", *options, "--", *command).stdout).items():
+                    figures[name].append(minimum)
     rows = [
         Row(
             "launch profile: run → first instruction, added",

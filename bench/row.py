@@ -9,21 +9,22 @@ from bench.stats import Interval
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A figure beside its bar; the row holds when the interval includes or lies below the bar."""
+    """A figure beside its bar, if it has one; the row holds when the interval includes or lies below the bar."""
 
     what: str
     unit: str
     found: Interval
-    bar: float
+    bar: float | None
     count: int
 
     @property
     def holds(self) -> bool:
         """Whether the bar is met."""
-        return self.found.low <= self.bar
+        return self.bar is None or self.found.low <= self.bar
 
     def markdown(self) -> str:
         """One table row."""
         found = f"{self.found.median:.3f} ({self.found.low:.3f} to {self.found.high:.3f})"
         sign = "≤" if self.unit in ("ratio", "ms") else "≤ +"
-        return f"| {self.what} | {found} | {sign}{self.bar:g} | {self.unit} | {self.count} | {'yes' if self.holds else 'NO'} |"
+        bar, verdict = ("", "") if self.bar is None else (f"{sign}{self.bar:g}", "yes" if self.holds else "NO")
+        return f"| {self.what} | {found} | {bar} | {self.unit} | {self.count} | {verdict} |"

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Micro workloads. Prints one line a workload: NAME MIN MEDIAN, nanoseconds an operation over batches.
- *   micro SECONDS_PER_WORKLOAD [NAME...]
+ *   micro serve                                   the other end: prints its TCP and its UDP port, serves until stdin ends
+ *   micro SECONDS_PER_WORKLOAD TCP UDP [NAME...]  the workloads, against that other end
+ * Two processes, so that an enrolled client talks to somebody who is not, as agents do.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdint.h>
@@ -20,7 +23,7 @@
 #include <unistd.h>
 
 static char path_true[] = "/bin/true";
-static int tcp_listener, tcp_client = -1, bulk_client = -1, udp_socket, pipes[2];
+static int tcp_client = -1, bulk_client = -1, udp_socket, pipes[2];
 static struct sockaddr_in tcp_address, udp_address;
 static char block[65536];
 
@@ -121,30 +124,50 @@ static void run_udp_send(void)
 }
 
 /* One forked server a connection: 'e' echoes, 's' swallows. */
-static void serve(void)
+static void answer(int fd)
 {
 	char buffer[65536], mode;
+	int one = 1;
 	ssize_t n;
 
-	signal(SIGCHLD, SIG_IGN);
-	for (;;) {
-		int fd = accept(tcp_listener, NULL, NULL), one = 1;
-
-		if (fd < 0)
-			continue;
-		if (read(fd, &mode, 1) != 1) {
-			close(fd);
-			continue;
-		}
-		if (!fork()) {
-			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-			while ((n = read(fd, buffer, sizeof(buffer))) > 0)
-				if (mode == 'e' && write(fd, buffer, n) != n)
-					break;
-			_exit(0);
-		}
-		close(fd);
+	if (read(fd, &mode, 1) == 1 && !fork()) {
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		while ((n = read(fd, buffer, sizeof(buffer))) > 0)
+			if (mode == 'e' && write(fd, buffer, n) != n)
+				break;
+		_exit(0);
 	}
+	close(fd);
+}
+
+static int listening(int type, struct sockaddr_in *address)
+{
+	socklen_t length = sizeof(*address);
+	int fd = socket(AF_INET, type, 0);
+
+	need(!bind(fd, (struct sockaddr *)address, length), "bind");
+	need(type == SOCK_DGRAM || !listen(fd, 512), "listen");
+	getsockname(fd, (struct sockaddr *)address, &length);
+	return fd;
+}
+
+static int serve(void)
+{
+	struct pollfd ready[2] = { { .fd = 0, .events = POLLIN }, { .events = POLLIN } };
+
+	signal(SIGCHLD, SIG_IGN);
+	ready[1].fd = listening(SOCK_STREAM, &tcp_address);
+	listening(SOCK_DGRAM, &udp_address);
+	printf("%d %d\n", ntohs(tcp_address.sin_port), ntohs(udp_address.sin_port));
+	fflush(stdout);
+	while (poll(ready, 2, -1) > 0 && !ready[0].revents)
+		if (ready[1].revents) {
+			int fd = accept(ready[1].fd, NULL, NULL);
+
+			if (fd >= 0)
+				answer(fd);
+		}
+	return 0;
 }
 
 static const struct workload {
@@ -192,36 +215,26 @@ static void measure(const struct workload *work, double seconds)
 
 int main(int argc, char **argv)
 {
-	socklen_t length = sizeof(tcp_address);
-	double seconds = argc > 1 ? atof(argv[1]) : 0.2;
-	pid_t server;
-
-	need(!pipe(pipes), "pipe");
 	tcp_address.sin_family = udp_address.sin_family = AF_INET;
 	tcp_address.sin_addr.s_addr = udp_address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	tcp_listener = socket(AF_INET, SOCK_STREAM, 0);
-	need(!bind(tcp_listener, (struct sockaddr *)&tcp_address, sizeof(tcp_address)) && !listen(tcp_listener, 512), "listen");
-	getsockname(tcp_listener, (struct sockaddr *)&tcp_address, &length);
-	int sink = socket(AF_INET, SOCK_DGRAM, 0);
-	need(!bind(sink, (struct sockaddr *)&udp_address, sizeof(udp_address)), "bind");
-	length = sizeof(udp_address);
-	getsockname(sink, (struct sockaddr *)&udp_address, &length);
-	udp_socket = socket(AF_INET, SOCK_DGRAM, 0);
 	signal(SIGPIPE, SIG_IGN);
-	server = fork();
-	if (!server)
-		serve();
+	if (argc == 2 && !strcmp(argv[1], "serve"))
+		return serve();
+	if (argc < 4) {
+		fprintf(stderr, "usage: micro serve | micro SECONDS TCP_PORT UDP_PORT [NAME...]\n");
+		return 2;
+	}
+	tcp_address.sin_port = htons(atoi(argv[2]));
+	udp_address.sin_port = htons(atoi(argv[3]));
+	need(!pipe(pipes), "pipe");
+	udp_socket = socket(AF_INET, SOCK_DGRAM, 0);
 	for (size_t i = 0; i < sizeof(workloads) / sizeof(*workloads); i++) {
-		int wanted = argc <= 2;
+		int wanted = argc == 4;
 
-		for (int j = 2; j < argc; j++)
+		for (int j = 4; j < argc; j++)
 			wanted |= !strcmp(argv[j], workloads[i].name);
 		if (wanted)
-			measure(&workloads[i], seconds);
+			measure(&workloads[i], atof(argv[1]));
 	}
-	close(tcp_client);
-	close(bulk_client);
-	kill(server, 9);
-	waitpid(server, NULL, 0);
 	return 0;
 }
