@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import LOCK, RECORDS, remove_instance
 from tests.e2e.host import Host
+from tests.turns import recorded, turn
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,17 +23,10 @@ def golden(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(scope="module")
 def own_host() -> Iterator[Host]:
     """An instance where nothing runs yet; whatever the test left of it is gone afterwards."""
-    LOCK.parent.mkdir(parents=True, exist_ok=True)
-    with LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        host = Host()
-        RECORDS.mkdir(mode=0o700, exist_ok=True)
-        (RECORDS / host.instance.name).write_text(str(os.getpid()))
-        try:
-            yield host
-        finally:
-            host.rubicon("down", "--yes")
-            remove_instance(host.instance)
+    made = Host()
+    with turn(), recorded(made.instance):
+        yield made
+        made.rubicon("down", "--yes")
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ import orjson
 from rubicon.v1.instance import Instance
 from sensor.act.cgroup import Cgroup
 from sensor.kernel.loader import Kernel
+from tests.turns import recorded
 
 BIN = Path(sys.executable).parent
 
@@ -132,7 +133,8 @@ class Sensor:
 def sensor() -> Iterator[Sensor]:
     """An instance without a running sensor yet; nothing of it is left behind."""
     made = Sensor()
-    try:
-        yield made
-    finally:
-        made.clean()
+    with recorded(made.instance):
+        try:
+            yield made
+        finally:
+            made.clean()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -17,10 +16,10 @@ from controlplane.pipeline import Pipeline
 from rubicon.v1 import alert_pb2, event_pb2, sensor_service_pb2
 from sensor.kernel import host
 from sensor.ship.segment import FILE_HEADER, read_entry
-from tests.conftest import LOCK, RECORDS
 from tests.controlplane.detectors.golden import HOST, alerts_of, write_golden
 from tests.e2e.sensor import Sensor, sensor, until
 from tests.e2e.ssh.samples import Cleaner
+from tests.turns import turn
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]  # others may hold the lock
 LEFT, TAMPERING = "left-cgroup", "sensor-tampering"
@@ -84,18 +83,9 @@ SCENARIOS = [
 @pytest.fixture(scope="module")
 def watching() -> Iterator[Sensor]:
     """A sensor without a plane: everything stays in the spool."""
-    LOCK.parent.mkdir(parents=True, exist_ok=True)
-    with LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with sensor() as running:
-            RECORDS.mkdir(mode=0o700, exist_ok=True)
-            record = RECORDS / running.instance.name
-            record.write_text(str(os.getpid()))
-            running.start()
-            try:
-                yield running
-            finally:
-                record.unlink(missing_ok=True)
+    with turn(), sensor() as running:
+        running.start()
+        yield running
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ from tests.e2e.host import Host
 from tests.soak.stand import stand
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
     """Plane and sensor of an instance of these tests' own."""
     with stand() as made:
         yield made
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def container(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Container:
     """A container under deploy/profile, of which every run is an agent of the host."""
     folder: Path = tmp_path_factory.mktemp("bundle")

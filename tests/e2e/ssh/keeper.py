@@ -77,7 +77,7 @@ def end_sensor(descriptor: int, instance: str) -> None:
     """What the test would have done for its sensor."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-    code = "import sys; from rubicon.v1.instance import Instance; from tests.conftest import remove_instance"
+    code = "import sys; from rubicon.v1.instance import Instance; from tests.turns import remove_instance"
     subprocess.run(
         [sys.executable, "-c", f"{code}; remove_instance(Instance(sys.argv[1]))", instance],
         cwd=REPOSITORY,
