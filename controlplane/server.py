@@ -231,21 +231,28 @@ class Plane:
 
 
 async def serve(plane: Plane) -> None:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        StoreUnavailable: the store's writer has died; a plane that is started anew goes on from what is stored.
+        ValueError: what is stored cannot be taken over.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await plane.start()
     _log.info("plane ready", socket=str(plane.socket), version=VERSION, pid=os.getpid(), rules=len(plane.rules))
-    asked = asyncio.create_task(stop.wait())
-    await asyncio.wait({asked, plane.restored}, return_when=asyncio.FIRST_COMPLETED)
+    writer = plane.store.writer
+    ends = {asyncio.create_task(stop.wait()), asyncio.create_task(writer.died.wait())}
+    await asyncio.wait({*ends, plane.restored}, return_when=asyncio.FIRST_COMPLETED)
     if plane.restored.done() and not plane.restored.exception():
-        await asked
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     _log.info("plane stopping")
-    failed = plane.restored.done() and plane.restored.exception()
+    failed = (plane.restored.done() and plane.restored.exception()) or (writer.died.is_set() and writer.failure)
     await plane.stop()
-    asked.cancel()
+    for task in ends:
+        task.cancel()
     _log.info("plane stopped")
     if failed:
         raise failed

@@ -205,6 +205,8 @@ class Audit:
         self._waiting[write.done] = data
 
         def durable(future: asyncio.Future[int]) -> None:
+            if not future.cancelled() and future.exception() is not None:
+                return  # the writer has died: the record waits for the next start
             self._waiting.pop(future, None)
             if not future.cancelled() and sequence > self._durable[0]:
                 self._durable = (sequence, hash_)

@@ -204,7 +204,9 @@ class _Stream:
     def acknowledge(self, done: asyncio.Future[int], sequence: int) -> None:
         """Acknowledge `sequence` once `done`; acknowledgements that pile up are sent as one."""
 
-        def durable(_: asyncio.Future[int]) -> None:
+        def durable(done: asyncio.Future[int]) -> None:
+            if done.cancelled() or done.exception() is not None:
+                return
             self._acked = max(self._acked, sequence)
             self._idle.clear()
             self._news.set()
@@ -242,6 +244,7 @@ class _Stream:
                     await asyncio.wait_for(asyncio.shield(done), max(0.0, since + give_up - self._loop.time()))
             if not done.done():
                 raise store.writer.failure or StoreUnavailable("the store did not take a batch in time")
+            done.result()
             self._unacked.popleft()
 
     async def drain(self, give_up: float) -> None:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from controlplane import logs
+from controlplane.errors import StoreUnavailable
 from controlplane.ingest.deeds import Deeds, Told
 from controlplane.model import Agent, HostKey, ResponseWanted
 from controlplane.model.changes import Changes
@@ -49,7 +50,7 @@ class Intake:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def take(self, number: int, host: HostKey, batch: sensor_service_pb2.Batch) -> asyncio.Future[int]:
-        """Bring a batch in; the future is done when it is durable (it never fails, but it can take long).
+        """Bring a batch in; the future is done when it is durable (which can take long), and fails only with the writer.
 
         Args:
             number: the boot's number in the store.
@@ -117,7 +118,10 @@ class Intake:
     async def _respond(
         self, done: asyncio.Future[int], wanted: Sequence[ResponseWanted], ended: Sequence[Agent]
     ) -> None:
-        await asyncio.shield(done)
+        try:
+            await asyncio.shield(done)
+        except StoreUnavailable:  # the writer has died, and the plane with it: its next start asks again
+            return
         if ended:
             await self._ended(ended)
         for one in wanted:

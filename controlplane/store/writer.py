@@ -3,7 +3,8 @@
 A group is several batches in one transaction: their events (one segment), the entities that they changed, what was seen
 and what is acknowledged. Nothing is forgotten on the way: a group that cannot be written (database locked, disk full)
 stays at the head of the queue and is tried again until it can. The plane's memory has already taken those events in, so
-giving them up would lose them: a re-sent record counts as seen.
+giving them up would lose them: a re-sent record counts as seen. For the same reason a defect (a value that no column
+holds) ends the writer and, by `died`, the plane: one that is started anew has the memory that fits the store.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Engine, Executable, bindparam, case, func, insert, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    NotSupportedError,
+    ProgrammingError,
+)
 
 from controlplane import logs
 from controlplane.errors import StoreUnavailable
@@ -28,6 +36,8 @@ from controlplane.store.segments import Index, Part, compress, encode
 from rubicon.v1 import alert_pb2, event_pb2, response_pb2
 
 _log = logs.get("store")
+_DEFECTS = (DataError, IntegrityError, InterfaceError, NotSupportedError, ProgrammingError)
+"""Errors of the driver that no waiting cures: what was to be written is at fault, not the disk."""
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +56,7 @@ class Write:
     alerts: Sequence[alert_pb2.Alert] = ()
     responses: Sequence[response_pb2.Response] = ()
     done: asyncio.Future[int] | None = None
-    """Set by the writer: becomes the position of the first event once durable."""
+    """Set by the writer: becomes the position of the first event once durable, or StoreUnavailable if the writer died."""
 
 
 Listener = Callable[[int, Write], None]
@@ -60,6 +70,7 @@ class Writer:
         self._settings = settings
         self._queue: deque[Write] = deque()
         self._urgent: deque[Write] = deque()
+        self._group: list[Write] = []
         self._wake = threading.Condition()
         self._stopping = False
         self._pending = 0
@@ -71,6 +82,8 @@ class Writer:
         """Called on the loop, in the order of positions, after each write has become durable."""
         self.failure: StoreUnavailable | None = None
         """Why the last attempt failed; None when it went through."""
+        self.died = asyncio.Event()
+        """The writer has ended over a defect, which `failure` says: nothing is written any more, and all waits failed."""
         with engine.connect() as connection:
             last = select(func.max(schema.segments.c.first_position + schema.segments.c.events))
             self._next = int(connection.execute(last).scalar() or 0)
@@ -85,12 +98,17 @@ class Writer:
         Args:
             urgent: it goes before all that are not, in a transaction of its own: for what a stop waits for. It must have
                 no events, and no entity that a batch may change.
+
+        Raises:
+            StoreUnavailable: the plane is stopping, or the writer has died.
         """
         done: asyncio.Future[int] = self._loop.create_future()
         write.done = done
         with self._wake:
             if self._stopping:
                 raise StoreUnavailable("the plane is stopping")
+            if self.died.is_set() and self.failure is not None:
+                raise self.failure
             (self._urgent if urgent else self._queue).append(write)
             self._pending += len(write.events)
             if self._pending >= self._settings.pending_events:
@@ -113,12 +131,14 @@ class Writer:
         """Wait until fewer events than the limit wait for the disk.
 
         Raises:
-            StoreUnavailable: the disk did not take anything in time.
+            StoreUnavailable: the disk did not take anything in time, or the writer has died.
         """
         try:
             await asyncio.wait_for(self._room.wait(), self._settings.give_up)
         except TimeoutError:
             raise self.failure or StoreUnavailable("too many events wait for the disk") from None
+        if self.died.is_set() and self.failure is not None:
+            raise self.failure
 
     def stop(self, timeout: float = 5.0) -> bool:
         """Write what waits and end the thread; False when something could not be written in `timeout` seconds.
@@ -129,37 +149,69 @@ class Writer:
             self._stopping = True
             self._wake.notify()
         self._thread.join(timeout)
-        return not self._thread.is_alive() and not self._queue and not self._urgent
+        return not (self._thread.is_alive() or self._queue or self._urgent or self.died.is_set())
 
     def _run(self) -> None:
+        try:
+            while self._next_group():
+                if self._group and not self._persist(self._group):
+                    return
+        except BaseException as error:  # noqa: BLE001 - whatever it is, nobody may wait for a thread that is gone
+            _log.exception("the store's writer has ended over a defect: the plane must start anew")
+            self.failure = StoreUnavailable(
+                f"the store's writer ended over a defect: {error!r}",
+                "report it with the plane's log; a plane that is started again goes on from what is stored",
+            )
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._fail, self.failure)
+
+    def _next_group(self) -> bool:
+        """Wait for something to write; False when there is nothing left and the plane stops."""
+        with self._wake:
+            while not self._queue and not self._urgent and not self._stopping:
+                self._wake.wait()
+            self._group = self._take()
+            return bool(self._group or self._queue or self._urgent or not self._stopping)
+
+    def _persist(self, group: list[Write]) -> bool:
+        """Write a group, however long the disk refuses it; False when the plane stops meanwhile.
+
+        Raises:
+            Exception: a defect; nothing of the group was written.
+        """
         while True:
-            with self._wake:
-                while not self._queue and not self._urgent and not self._stopping:
-                    self._wake.wait()
-                if not self._queue and not self._urgent:
-                    return
-                group = self._take()
-            if not group:
-                continue
-            while True:
-                try:
-                    count = self._write(group)
-                    break
-                except DBAPIError as error:
-                    failure = unavailable(error)
-                    if self.failure is None:
-                        _log.error("cannot write", error=str(failure), events=sum(len(w.events) for w in group))
-                    self.failure = failure
-                if self._stopping:
-                    with self._wake:
-                        self._queue.extendleft(reversed(group))
-                    return
-                time.sleep(self._settings.retry)
-            if self.failure is not None:
-                _log.info("writing again")
-                self.failure = None
-            first, self._next = self._next, self._next + count
-            self._tell(group, first)
+            try:
+                count = self._write(group)
+                break
+            except _DEFECTS:
+                raise
+            except DBAPIError as error:
+                failure = unavailable(error)
+                if self.failure is None:
+                    _log.error("cannot write", error=str(failure), events=sum(len(w.events) for w in group))
+                self.failure = failure
+            if self._stopping:
+                with self._wake:
+                    self._queue.extendleft(reversed(group))
+                return False
+            time.sleep(self._settings.retry)
+        if self.failure is not None:
+            _log.info("writing again")
+            self.failure = None
+        first, self._next = self._next, self._next + count
+        self._tell(group, first)
+        return True
+
+    def _fail(self, failure: StoreUnavailable) -> None:
+        """The writer has died: whoever waits learns it at once."""
+        with self._wake:
+            self.died.set()
+            waiting = [*self._group, *self._urgent, *self._queue]
+        self._room.set()
+        for write in waiting:
+            if write.done is not None and not write.done.done():
+                write.done.set_exception(failure)
+                write.done.exception()  # whoever does not look at it learns it from `died`
 
     def _take(self) -> list[Write]:
         if self._urgent:
@@ -242,7 +294,10 @@ class Writer:
             if write.done is not None and not write.done.done():
                 write.done.set_result(position)
             for listener in self.listeners:
-                listener(position, write)
+                try:
+                    listener(position, write)
+                except Exception:  # noqa: BLE001 - a defect in one must not keep the others, and who waits, from their turn
+                    _log.exception("listener failed")
 
 
 _BOOTS = (
