@@ -12,23 +12,21 @@ from controlplane.model import ProcessKey
 from controlplane.respond import Asked, Responder
 from controlplane.store import convert
 from controlplane.store.store import Store
-from rubicon.v1 import response_pb2, response_service_pb2, response_service_pb2_grpc
-
-TTL_MAX_NS = 366 * 86_400 * 10**9
+from rubicon.v1 import response_pb2, response_service_pb2, response_service_pb2_grpc, ttl
 
 
 def _ttl(request: Any) -> int:
     """Nanoseconds, 0 for never.
 
     Raises:
-        InvalidArgument: not above zero, or more than 366 days.
+        InvalidArgument: as rubicon.v1.ttl says.
     """
     if not request.HasField("ttl"):
         return 0
-    ttl_ns = int(request.ttl.ToNanoseconds())
-    if not 0 < ttl_ns <= TTL_MAX_NS:
-        raise InvalidArgument("ttl: use more than zero and at most 366 days, or leave it out for no end")
-    return ttl_ns
+    try:
+        return ttl.checked(int(request.ttl.ToNanoseconds()))
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from None
 
 
 class ResponseServicer(response_service_pb2_grpc.ResponseServiceServicer):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 from google.protobuf.json_format import MessageToDict, ParseDict
 
-from rubicon.v1 import event_pb2, process_pb2, response_pb2
+from rubicon.v1 import event_pb2, process_pb2, response_pb2, ttl
 from sensor.act.allow import parsed
 from sensor.act.freeze import Freezer
 from sensor.act.hunt import Hunt
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from sensor.act.enrol import Enroller
     from sensor.settings import ContainSettings
 
-TTL_MAX_NS = 366 * 86_400 * 10**9
 VERIFIED, FAILED = response_pb2.RESPONSE_STATE_VERIFIED, response_pb2.RESPONSE_STATE_FAILED
 log = structlog.get_logger(part="contain")
 
@@ -273,8 +272,11 @@ def _expiry(order: Containing) -> int:
     """When an order ends, boot-time nanoseconds; 0 for never.
 
     Raises:
-        InvalidArgument: not above zero, or more than a year.
+        InvalidArgument: as rubicon.v1.ttl says.
     """
-    if not 0 <= order.ttl_ns <= TTL_MAX_NS:
-        raise InvalidArgument("ttl: use more than zero and at most 366 days, or leave it out for no end")
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) + order.ttl_ns if order.ttl_ns else 0
+    if not order.ttl_ns:
+        return 0
+    try:
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) + ttl.checked(order.ttl_ns)
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from None

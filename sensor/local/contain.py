@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.json_format import MessageToDict
 
-from rubicon.v1 import response_pb2
+from rubicon.v1 import response_pb2, ttl
 from sensor.act.contain import Containing
 from sensor.errors import InvalidArgument
 from sensor.local.context import Context, Reply, Request, flag, number, text
@@ -45,8 +45,8 @@ def _order(context: Context, peer: Peer, request: Request) -> Containing:
     if not isinstance(allow, list) or not all(isinstance(entry, str) for entry in allow):
         raise InvalidArgument("allow: give a list of text")
     ttl_ns = number(request.get("ttl_ns"), "ttl_ns", 0)
-    if "ttl_ns" in request and not ttl_ns:
-        raise InvalidArgument("ttl_ns: use more than zero, or leave it out for no end")
+    if "ttl_ns" in request and not ttl_ns:  # further in, zero says "no end"
+        raise InvalidArgument(f"ttl_ns: {ttl.RULE}")
     return Containing(
         reason=text(request, "reason", ""),
         requested_by=f"{peer.identity} @{context.settings.host.name}",
