@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from rubicon.cli import words
 from rubicon.cli.render.output import Output
 from rubicon.cli.render.safe import safe
 from rubicon.client.errors import AgentKilledError
@@ -113,26 +114,8 @@ def connect() -> Client:
     return Client()
 
 
-def moment(_: click.Context, __: click.Parameter, text: str | None) -> Any:
-    """`--since`: 10m, 2h, 1d, 30s ago, or an ISO 8601 time; local where it names no zone."""
-    from datetime import UTC, datetime, timedelta
-
-    if not text:
-        return None
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    try:
-        if text[-1] in units:
-            ago = timedelta(seconds=float(text[:-1]) * units[text[-1]])
-            if ago < timedelta():
-                raise ValueError(text)
-            return datetime.now(UTC) - ago
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise click.BadParameter("use 30s, 10m, 2h, 1d or a time like 2026-01-31T12:00:00") from None
-
-
 since_option = click.option(
-    "--since", callback=moment, metavar="TIME", help="Not before: 30s, 10m, 2h, 1d ago, or ISO."
+    "--since", callback=words.option(words.moment), metavar="TIME", help="Not before: 30s, 10m, 2h, 1d ago, or ISO."
 )
 
 

@@ -120,7 +120,7 @@ class AsyncClient:
         await self.close()
 
     async def call(self, call: requests.Call[T]) -> T:
-        """Make one call of requests.py."""
+        """Make one call of `rubicon.client.requests`."""
         return call.read(await self._answer(call))
 
     async def pages(self, call: requests.Call[list[T]]) -> AsyncIterator[T]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from rubicon.client import audit_requests
+from rubicon.client import requests
 from rubicon.client.records.audit import AuditRecord, AuditReport
 
 if TYPE_CHECKING:
@@ -31,17 +31,17 @@ class AsyncAudit:
         until: datetime | None = None,
     ) -> AsyncIterator[AuditRecord]:
         """Records, newest first."""
-        call = audit_requests.list_audit(agent, action, identity, alert_id, response_id, since, until)
+        call = requests.list_audit(agent, action, identity, alert_id, response_id, since, until)
         return self._client.pages(call)
 
     async def get(self, sequence: int) -> AuditRecord:
         """One record, with those that belong to it."""
-        return await self._client.call(audit_requests.get_audit(sequence))
+        return await self._client.call(requests.get_audit(sequence))
 
     async def verify(self, public_keys: Iterable[bytes] = ()) -> AuditReport:
         """Check the whole chain and every signature."""
-        return await self._client.call(audit_requests.verify_audit(public_keys))
+        return await self._client.call(requests.verify_audit(public_keys))
 
     def export(self) -> AsyncIterator[str]:
         """Lines of an export."""
-        return self._client.resuming(audit_requests.ExportStream())
+        return self._client.resuming(requests.ExportStream())

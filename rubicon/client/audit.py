@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from rubicon.client import audit_requests
+from rubicon.client import requests
 from rubicon.client.records.audit import AuditRecord, AuditReport
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Audit:
         Args:
             identity: who asked, or how that begins ("uid 1000").
         """
-        call = audit_requests.list_audit(agent, action, identity, alert_id, response_id, since, until)
+        call = requests.list_audit(agent, action, identity, alert_id, response_id, since, until)
         return self._client.pages(call)
 
     def get(self, sequence: int) -> AuditRecord:
@@ -44,7 +44,7 @@ class Audit:
         Raises:
             NotFound: there is none.
         """
-        return self._client.call(audit_requests.get_audit(sequence))
+        return self._client.call(requests.get_audit(sequence))
 
     def verify(self, public_keys: Iterable[bytes] = ()) -> AuditReport:
         """Check the whole chain and every signature; takes about 4 seconds for 100 000 records.
@@ -52,8 +52,8 @@ class Audit:
         Args:
             public_keys: earlier keys to trust besides the plane's own, 32 raw bytes each.
         """
-        return self._client.call(audit_requests.verify_audit(public_keys))
+        return self._client.call(requests.verify_audit(public_keys))
 
     def export(self) -> Iterator[str]:
         """Lines of an export, without their newlines; `rubicon.client.audit_file.check` checks such a file anywhere."""
-        return self._client.resuming(audit_requests.ExportStream())
+        return self._client.resuming(requests.ExportStream())

@@ -142,7 +142,7 @@ class Client:
         self.close()
 
     def call(self, call: requests.Call[T]) -> T:
-        """Make one call of requests.py."""
+        """Make one call of `rubicon.client.requests`."""
         return call.read(self._answer(call))
 
     def pages(self, call: requests.Call[list[T]]) -> Iterator[T]:

@@ -7,8 +7,9 @@ from itertools import islice
 
 import click
 
+from rubicon.cli import words
 from rubicon.cli.audit.shape import local, record, result
-from rubicon.cli.framework import View, agent_names, moment, reading, since_option
+from rubicon.cli.framework import View, agent_names, reading, since_option
 from rubicon.cli.render.output import Output, Part
 from rubicon.cli.render.safe import safe
 from rubicon.client.records.audit import AuditRecord
@@ -37,7 +38,9 @@ def _table(output: Output, records: Iterable[AuditRecord]) -> None:
 @click.option("--alert", default="", metavar="ID", help="Only what this alert made.")
 @click.option("--response", default="", metavar="ID", help="Only what belongs to this response.")
 @since_option
-@click.option("--until", callback=moment, metavar="TIME", help="Before: 30s, 10m, 2h, 1d ago, or ISO.")
+@click.option(
+    "--until", callback=words.option(words.moment), metavar="TIME", help="Before: 30s, 10m, 2h, 1d ago, or ISO."
+)
 @click.option("-n", "--number", type=click.IntRange(min=1), metavar="N", help="The newest N at most.")
 def list_(
     client: Client,

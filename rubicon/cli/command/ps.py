@@ -11,6 +11,7 @@ from rubicon.cli.framework import View, reading
 from rubicon.cli.render import shapes
 from rubicon.cli.render.output import Output, Part
 from rubicon.cli.render.safe import safe
+from rubicon.cli.words import label_option
 from rubicon.client.agents import Agent
 from rubicon.client.sync import Client
 
@@ -26,21 +27,6 @@ def ago(when: datetime | None) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length}{unit}"
     return f"{seconds}s"
-
-
-def labels_of(words: Iterable[str]) -> dict[str, str]:
-    """KEY=VALUE options.
-
-    Raises:
-        click.BadParameter: one has no "=".
-    """
-    pairs = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise click.BadParameter(f"label {word!r}: use KEY=VALUE")
-        pairs[key] = value
-    return pairs
 
 
 def _table(output: Output, agents: Iterable[Agent]) -> None:
@@ -66,10 +52,10 @@ def _table(output: Output, agents: Iterable[Agent]) -> None:
 
 @reading(View(json=lambda agent: [shapes.agent(agent)], human=_table))
 @click.option("-a", "--all", "everyone", is_flag=True, help="Also agents that have ended.")
-@click.option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only agents that carry this label.")
-def ps(client: Client, everyone: bool, labels: tuple[str, ...]) -> Iterable[Agent]:
+@label_option("Only agents that carry this label.")
+def ps(client: Client, everyone: bool, labels: dict[str, str]) -> Iterable[Agent]:
     """List agents, as docker ps lists containers; newest first."""
-    return client.agents.list(all=everyone, labels=labels_of(labels))
+    return client.agents.list(all=everyone, labels=labels)
 
 
 COMMAND = ps

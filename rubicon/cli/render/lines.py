@@ -9,6 +9,7 @@ from typing import Any
 from rubicon.cli.render.output import Line, Part
 from rubicon.cli.render.safe import quoted, safe
 from rubicon.client.records.alert import Alert
+from rubicon.client.records.enum import word
 from rubicon.client.records.event import Event, address, endpoint
 from rubicon.client.records.process import Process
 
@@ -173,7 +174,7 @@ def _establish(detail: Any) -> tuple[str, str]:
 def _join(detail: Any) -> tuple[str, str]:
     from rubicon.v1 import event_pb2
 
-    reason = event_pb2.JoinReason.Name(detail.reason).removeprefix("JOIN_REASON_").lower()
+    reason = word(event_pb2.JoinReason, detail.reason)
     return f"pid {detail.target.pid} to {safe(detail.cgroup_path) or detail.cgroup_id}", reason
 
 
@@ -187,8 +188,8 @@ def _contain(detail: Any) -> tuple[str, str]:
 def _loss(detail: Any) -> tuple[str, str]:
     from rubicon.v1 import event_pb2
 
-    kind = event_pb2.EventClass.Name(detail.event_class).removeprefix("EVENT_CLASS_").lower()
-    reason = event_pb2.LossReason.Name(detail.reason).removeprefix("LOSS_REASON_").lower()
+    kind = word(event_pb2.EventClass, detail.event_class)
+    reason = word(event_pb2.LossReason, detail.reason)
     return f"{detail.count} {kind} records", reason.replace("_", " ")
 
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 import click
 
 from rubicon.cli.framework import Verdict, connect
-from rubicon.cli.respond.options import Order
+from rubicon.cli.respond.order import Order
 from rubicon.cli.respond.show import show
 from rubicon.cli.respond.whom import Chosen, Whom, chosen
 from rubicon.client import requests
 from rubicon.client.errors import RubiconError
 from rubicon.client.local import LocalSocket
 from rubicon.client.records.response import Response
-from rubicon.client.requests import Call
 from rubicon.client.sync import Client
+from rubicon.v1.ttl import of_seconds
 
 AT_ONCE = 16
 """Targets asked of at the same time: a host carries out four, and there may be many hosts."""
@@ -70,7 +70,7 @@ def _all(targets: Sequence[Whom], ask: Callable[[Whom], Response]) -> Iterator[O
         for done in as_completed([pool.submit(one, whom) for whom in targets]):
             yield done.result()
     finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C: those that were asked for are finished, the others are not begun
+        pool.shutdown(cancel_futures=True)  # the reader went away: what was asked for is finished, the rest not begun
 
 
 def _progress(order: Order, targets: Sequence[Whom], outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
@@ -83,7 +83,7 @@ def _progress(order: Order, targets: Sequence[Whom], outcomes: Iterator[Outcome]
             yield outcome
 
 
-def _call(client: Client, order: Order, whom: Whom) -> Call[Response]:
+def _call(client: Client, order: Order, whom: Whom) -> requests.Call[Response]:
     if whom.process:
         target = requests.process_target(*whom.process, "", "")
     else:
@@ -101,7 +101,7 @@ def _locally(order: Order, whom: Whom) -> Response:
     target: object = {"pid": whom.process[0], "start_time": whom.process[1]} if whom.process else whom.agent
     more = dict(order.isolation)
     if order.ttl is not None:
-        more["ttl_ns"] = max(1, round(order.ttl * 1e9))
+        more["ttl_ns"] = of_seconds(order.ttl)
     if order.action != "release":
         more["force"] = order.force
     answer = LocalSocket().call(

@@ -9,7 +9,7 @@ from rubicon.cli.framework import Verdict
 from rubicon.cli.render import shapes
 from rubicon.cli.render.output import Output, Part
 from rubicon.cli.render.safe import safe
-from rubicon.cli.respond.options import Order
+from rubicon.cli.respond.order import Order
 from rubicon.client.records.response import Response
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def done(response: Response) -> str:
         return f"killed {response.killed} processes"
     if response.action == "isolate":
         return f"isolated, {response.destroyed} connections cut"
-    return "frozen" if response.action == "freeze" else "released"
+    return {"freeze": "frozen", "release": "released"}.get(response.action) or _unknown(response)
 
 
 def _sentence(response: Response) -> str:
@@ -52,7 +52,12 @@ def _sentence(response: Response) -> str:
         return f"{done(response)} of agent {response.agent_id}"
     words = {"freeze": "froze", "isolate": "isolated", "release": "released"}
     more = f", {response.destroyed} connections cut" if response.action == "isolate" else ""
-    return f"{words[response.action]} agent {response.agent_id}{more}"
+    return f"{words.get(response.action) or _unknown(response)} agent {response.agent_id}{more}"
+
+
+def _unknown(response: Response) -> str:
+    """An action of a newer plane, as it came."""
+    return f"action {safe(response.action)}: {safe(response.state)}"
 
 
 def _json(outcome: Outcome) -> dict[str, Any]:

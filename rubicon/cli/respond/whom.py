@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import click
@@ -34,7 +34,7 @@ class Chosen:
 
     words: Sequence[str]
     processes: Sequence[str]
-    labels: Sequence[str]
+    labels: Mapping[str, str]
     host: str
     everyone: bool
     yes: bool
@@ -68,8 +68,7 @@ def chosen(choice: Chosen, action: str, client: Client | None) -> list[Whom]:
         if not found:
             raise click.UsageError("name a target, or select agents with --label, --host or --all")
         return list(dict.fromkeys(found))
-    labels = dict(_pairs(choice.labels))
-    found = list(_here(labels) if client is None else _everywhere(client, labels, choice.host))
+    found = list(_here(choice.labels) if client is None else _everywhere(client, choice.labels, choice.host))
     if not found:
         raise AgentNotFound("no living agent fits", "'rubicon ps' lists them with their labels")
     if choice.everyone and not choice.yes:
@@ -88,21 +87,13 @@ def _process(word: str) -> Whom:
     return Whom(f"process {process[0]}", process=process)
 
 
-def _pairs(labels: Iterable[str]) -> Iterable[tuple[str, str]]:
-    for label in labels:
-        key, equals, value = label.partition("=")
-        if not equals or not key:
-            raise click.UsageError(f"label {label!r}: use KEY=VALUE")
-        yield key, value
-
-
-def _everywhere(client: Client, labels: dict[str, str], host: str) -> Iterable[Whom]:
+def _everywhere(client: Client, labels: Mapping[str, str], host: str) -> Iterable[Whom]:
     for agent in client.agents.list(labels=labels):
         if agent.alive and host in ("", agent.host):
             yield Whom(safe(agent.name), agent=agent.id)
 
 
-def _here(labels: dict[str, str]) -> Iterable[Whom]:
+def _here(labels: Mapping[str, str]) -> Iterable[Whom]:
     for agent in LocalSocket().call("agents")["agents"]:
         if labels.items() <= agent["labels"].items():
             yield Whom(safe(agent["name"]), agent=agent["id"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from rubicon.client.records.enum import word
 from rubicon.client.records.moment import moment, nanoseconds
 from rubicon.v1 import agent_pb2
 
@@ -72,7 +73,7 @@ def facts(message: agent_pb2.Agent) -> dict[str, Any]:
         "id": message.id,
         "name": message.name,
         "labels": dict(message.labels),
-        "state": agent_pb2.AgentState.Name(message.state).removeprefix("AGENT_STATE_").lower(),
+        "state": word(agent_pb2.AgentState, message.state),
         "host": message.host,
         "started_at_ns": nanoseconds(message.started_at),
         "ended_at_ns": nanoseconds(message.ended_at),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from rubicon.client.records.enum import word
 from rubicon.client.records.moment import moment, nanoseconds
 from rubicon.client.records.process import Process
 from rubicon.v1 import alert_pb2
@@ -82,7 +83,7 @@ class Alert:
             agent_name=message.agent_name,
             detector=message.detector,
             title=message.title,
-            severity=alert_pb2.Severity.Name(message.severity).removeprefix("SEVERITY_").lower(),
+            severity=word(alert_pb2.Severity, message.severity),
             techniques=tuple(message.techniques),
             process=Process.of(message.process) if message.HasField("process") else None,
             ancestors=tuple(Process.of(each) for each in message.ancestors),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from rubicon.client.records.enum import word
 from rubicon.client.records.moment import moment, nanoseconds
 from rubicon.v1 import audit_pb2, audit_service_pb2
 from rubicon.v1.audit_chain import Report
@@ -50,7 +51,7 @@ class AuditRecord:
         return cls(
             sequence=message.sequence,
             time_ns=nanoseconds(message.time),
-            phase=audit_pb2.AuditPhase.Name(message.phase).removeprefix("AUDIT_PHASE_").lower(),
+            phase=word(audit_pb2.AuditPhase, message.phase),
             request=message.request,
             identity=message.identity,
             action=message.action,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rubicon.client.records.enum import word
 from rubicon.v1 import coverage_pb2
 
 
@@ -45,7 +46,7 @@ class Coverage:
                     fact=each.fact,
                     hook=each.hook,
                     mechanism=each.mechanism,
-                    state=coverage_pb2.CoverageState.Name(each.state).removeprefix("COVERAGE_STATE_").lower(),
+                    state=word(coverage_pb2.CoverageState, each.state),
                     missing=each.missing,
                     dies_with_sensor=each.dies_with_sensor,
                 )

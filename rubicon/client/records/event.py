@@ -10,6 +10,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from rubicon.client.records.enum import named
 from rubicon.client.records.moment import moment, nanoseconds
 from rubicon.v1 import event_pb2
 
@@ -108,9 +109,7 @@ def _value(field: Any, value: Any) -> Any:
     if field.message_type:
         return plain(value)
     if field.enum_type:
-        named = field.enum_type.values_by_number.get(value)
-        shared = field.enum_type.values_by_number[0].name.removesuffix("UNSPECIFIED")
-        return named.name.removeprefix(shared).lower() if named else value
+        return named(field.enum_type, value) or value
     if isinstance(value, bytes):
         if field.name in _ADDRESSES:
             return address(value)

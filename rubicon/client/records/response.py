@@ -9,6 +9,7 @@ from typing import Any
 
 from google.protobuf.json_format import ParseDict
 
+from rubicon.client.records.enum import word
 from rubicon.client.records.moment import moment, nanoseconds
 from rubicon.v1 import response_pb2
 
@@ -83,9 +84,9 @@ class Response:
         """From the wire."""
         return cls(
             id=message.id,
-            action=response_pb2.Action.Name(message.action).removeprefix("ACTION_").lower(),
+            action=word(response_pb2.Action, message.action),
             agent_id=message.agent_id,
-            state=response_pb2.ResponseState.Name(message.state).removeprefix("RESPONSE_STATE_").lower(),
+            state=word(response_pb2.ResponseState, message.state),
             reason=message.reason,
             requested_by=message.requested_by,
             alert_id=message.alert_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rubicon.client.records.enum import word
 from rubicon.v1 import alert_pb2, policy_pb2, response_pb2
 
 
@@ -35,8 +36,8 @@ class Rule:
             name=message.name,
             detector=message.detector,
             labels=dict(message.labels),
-            min_severity=alert_pb2.Severity.Name(message.min_severity).removeprefix("SEVERITY_").lower(),
-            action=response_pb2.Action.Name(message.action).removeprefix("ACTION_").lower(),
+            min_severity=word(alert_pb2.Severity, message.min_severity),
+            action=word(response_pb2.Action, message.action),
             mode="enforce" if message.enforce else "monitor",
             max_agents_per_minute=message.max_agents_per_minute,
             waiting=message.waiting,

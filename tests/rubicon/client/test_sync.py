@@ -134,7 +134,7 @@ def test_a_watch_begins_with_what_exists_and_goes_on(world: World, client: Clien
 
 
 def test_more_than_a_page(world: World, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rubicon.client.requests.PAGE", 3)
+    monkeypatch.setattr("rubicon.client.requests.agents.PAGE", 3)
     made = [client.agents.create(f"a{number}").id for number in range(8)]
     assert [each.id for each in client.agents.list()] == made[::-1]
 

@@ -1,4 +1,4 @@
-"""What the client asks of the audit, as requests.py has it for the rest."""
+"""The audit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from rubicon.client.audit_file import lines
 from rubicon.client.records.audit import AuditRecord, AuditReport
 from rubicon.client.records.moment import stamp
-from rubicon.client.requests import PAGE, Call, _message, _token
+from rubicon.client.requests.call import PAGE, Call, message, token
 from rubicon.v1 import audit_service_pb2
 
 _CHECK_S = 900.0
@@ -25,7 +25,7 @@ def list_audit(
     until: datetime | None,
 ) -> Call[list[AuditRecord]]:
     """A page of records, newest first."""
-    request = _message(
+    request = message(
         audit_service_pb2.ListAuditRequest,
         agent=agent,
         action=action,
@@ -41,7 +41,7 @@ def list_audit(
         "ListAudit",
         request,
         lambda answer: [*map(AuditRecord.of, answer.records)],
-        next_page=_token,
+        next_page=token,
     )
 
 
@@ -51,13 +51,13 @@ def get_audit(sequence: int) -> Call[AuditRecord]:
     def read(answer: audit_service_pb2.GetAuditResponse) -> AuditRecord:
         return AuditRecord.of(answer.record, tuple(map(AuditRecord.of, answer.related)))
 
-    request = _message(audit_service_pb2.GetAuditRequest, sequence=sequence)
+    request = message(audit_service_pb2.GetAuditRequest, sequence=sequence)
     return Call("AuditService", "GetAudit", request, read)
 
 
 def verify_audit(public_keys: Iterable[bytes]) -> Call[AuditReport]:
     """What is wrong with the plane's audit."""
-    request = _message(audit_service_pb2.VerifyAuditRequest, public_keys=public_keys)
+    request = message(audit_service_pb2.VerifyAuditRequest, public_keys=public_keys)
     return Call("AuditService", "VerifyAudit", request, AuditReport.of, timeout=_CHECK_S)
 
 
