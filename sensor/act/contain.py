@@ -21,9 +21,10 @@ from sensor.act.allow import parsed
 from sensor.act.freeze import Freezer
 from sensor.act.hunt import Hunt
 from sensor.act.isolate import Isolator, Outcome
-from sensor.act.kill import Order, requested, told
-from sensor.act.processes import Key, Task
+from sensor.act.kill import Order
+from sensor.act.processes import Key, key
 from sensor.act.protect import refuse_protected
+from sensor.act.record import Recorder
 from sensor.act.registry import Living
 from sensor.errors import InvalidArgument, ProcessNotFound
 from sensor.kernel.abi import AgentFlag
@@ -53,7 +54,7 @@ class Containment:
         self._kernel = enroller.kernel
         self._registry = enroller.registry
         self._settings = settings
-        self._host, self._boot_id = host, boot_id
+        self._record = Recorder(host, boot_id)
         self._freezer = Freezer(enroller, settings.patience_s)
         self._isolator = Isolator(enroller, settings.patience_s)
         self._turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -69,7 +70,7 @@ class Containment:
         """
         started = time.monotonic_ns()
         expires_ns = _expiry(order)
-        response = self._response(response_pb2.ACTION_FREEZE, agent, order, target)
+        response = self._record.requested(response_pb2.ACTION_FREEZE, agent, order, target)
         hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), order.descendants, target)
         refuse_protected(hunt, order.caller, force=order.force)
         if target and not hunt.members(hunt.look()):
@@ -77,14 +78,15 @@ class Containment:
                 f"process {target[0]} (start {target[1]}) is not a living process of agent {agent.name}"
             )
         if order.dry_run:
-            return told(response, hunt, self._host, self._boot_id)
+            return self._record.dry_run(response, hunt)
         with self._turns[agent.id]:
             self._registry.change(agent.id, frozen=agent.frozen or target is None, freeze_expires_ns=expires_ns)
             steps: list[str] = []
             running = self._freezer.freeze(agent, hunt, steps)
             response.steps.extend(steps)
             self._announce(agent, order, response_pb2.ACTION_FREEZE, target)
-        self._left(response, running)
+        why = "not stopped yet (state {})"
+        self._record.left(response, ((key(task), task.comm, why.format(task.state)) for task in running))
         if running:
             response.error = (
                 f"{len(running)} processes have not stopped yet; they are stopped when they leave the kernel"
@@ -101,12 +103,12 @@ class Containment:
         started = time.monotonic_ns()
         expires_ns = _expiry(order)
         parsed(order.isolation.allow)
-        response = self._response(response_pb2.ACTION_ISOLATE, agent, order, None)
+        response = self._record.requested(response_pb2.ACTION_ISOLATE, agent, order)
         response.isolation.CopyFrom(order.isolation)
         hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), order.descendants, None)
         refuse_protected(hunt, order.caller, force=order.force)
         if order.dry_run:
-            return told(response, hunt, self._host, self._boot_id)
+            return self._record.dry_run(response, hunt)
         with self._turns[agent.id]:
             with self._enroller.lock:  # a sweep that has not seen it yet would take the programs off the root again
                 self._registry.change(
@@ -127,10 +129,10 @@ class Containment:
     def release(self, agent: Living, order: Containing) -> response_pb2.Response:
         """Undo freeze and isolation, and say what cannot be undone."""
         started = time.monotonic_ns()
-        response = self._response(response_pb2.ACTION_RELEASE, agent, order, None)
+        response = self._record.requested(response_pb2.ACTION_RELEASE, agent, order)
         if order.dry_run:
             hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), (), None)
-            return told(response, hunt, self._host, self._boot_id)
+            return self._record.dry_run(response, hunt)
         with self._turns[agent.id]:
             self._release(agent, response, freeze=True, isolation=True)
             self._announce(agent, order, response_pb2.ACTION_RELEASE)
@@ -207,20 +209,11 @@ class Containment:
             response.steps.append("nothing was in force")
 
     def _judge(self, response: response_pb2.Response, outcome: Outcome) -> None:
-        for (pid, start_time), why in list(outcome.holders.items())[:1000]:
-            survivor = response.survivors.add(why=why)
-            survivor.id.host, survivor.id.boot_id = self._host, self._boot_id
-            survivor.id.pid, survivor.id.start_time_ns = pid, start_time
+        self._record.left(response, ((process, "", why) for process, why in outcome.holders.items()))
         if outcome.connected:
             response.error = f"{outcome.connected} connections are still open; every packet of theirs is dropped"
         elif outcome.holders:
             response.error = f"{len(outcome.holders)} processes hold sockets that no hook governs: kill them (--strict)"
-
-    def _left(self, response: response_pb2.Response, running: list[Task]) -> None:
-        for task in running[:1000]:
-            survivor = response.survivors.add(comm=task.comm, why=f"not stopped yet (state {task.state})")
-            survivor.id.host, survivor.id.boot_id = self._host, self._boot_id
-            survivor.id.pid, survivor.id.start_time_ns = task.pid, task.start_time
 
     def _finished(self, response: response_pb2.Response, started: int, expires_ns: int) -> response_pb2.Response:
         response.state = FAILED if response.error else VERIFIED
@@ -229,17 +222,6 @@ class Containment:
             wall = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME) + expires_ns
             response.expires_at.FromNanoseconds(wall)
         response.elapsed_ns = time.monotonic_ns() - started
-        return response
-
-    def _response(
-        self, action: response_pb2.Action.ValueType, agent: Living, order: Order, target: Key | None
-    ) -> response_pb2.Response:
-        response = requested(action, agent, order)
-        if target:
-            of = response.target.process
-            of.host, of.boot_id, of.pid, of.start_time_ns = self._host, self._boot_id, *target
-        else:
-            response.target.agent = agent.id
         return response
 
     def killed(self, agent: Living, order: Order, target: Key | None = None) -> None:

@@ -25,8 +25,9 @@ from rubicon.v1 import process_pb2, response_pb2
 from rubicon.v1.ids import new_id
 from sensor.act.condemn import Condemner
 from sensor.act.hunt import Hunt
-from sensor.act.processes import Key, Task
+from sensor.act.processes import Key, Task, key
 from sensor.act.protect import refuse_protected
+from sensor.act.record import Recorder
 from sensor.act.registry import Living
 from sensor.errors import ProcessNotFound
 from sensor.kernel.abi import AgentFlag
@@ -59,8 +60,7 @@ class Killer:
         self._enroller = enroller
         self._kernel = enroller.kernel
         self._settings = settings
-        self._host = host
-        self._boot_id = boot_id
+        self._record = Recorder(host, boot_id)
         self._lock = threading.Lock()
         self._condemner = Condemner(self._kernel.condemning)
         self._active: dict[int, int] = {}
@@ -73,12 +73,11 @@ class Killer:
             TargetProtected: pid 1, the caller or one of its ancestors is in the set, and it is not forced.
         """
         started = time.monotonic_ns()
-        response = requested(response_pb2.ACTION_KILL, agent, order)
-        response.target.agent = agent.id
+        response = self._record.requested(response_pb2.ACTION_KILL, agent, order)
         hunt = self._hunt(agent, order)
         refuse_protected(hunt, order.caller, force=order.force)
         if order.dry_run:
-            return told(response, hunt, self._host, self._boot_id)
+            return self._record.dry_run(response, hunt)
         self._enroller.registry.change(agent.id, condemned=True, response_id=order.response_id, reason=order.reason)
         self._kernel.agents.set_flags(agent.number, on=int(AgentFlag.CONDEMNED))
         with self._condemning(agent):
@@ -99,9 +98,7 @@ class Killer:
             TargetProtected: as for `kill_agent`.
         """
         started = time.monotonic_ns()
-        response = requested(response_pb2.ACTION_KILL, agent, order)
-        of = response.target.process
-        of.host, of.boot_id, of.pid, of.start_time_ns = self._host, self._boot_id, *target
+        response = self._record.requested(response_pb2.ACTION_KILL, agent, order, target)
         hunt = self._hunt(agent, order, target)
         refuse_protected(hunt, order.caller, force=order.force)
         if (
@@ -112,7 +109,7 @@ class Killer:
                 f"process {target[0]} (start {target[1]}) is not a living process of agent {agent.name}"
             )
         if order.dry_run:
-            return told(response, hunt, self._host, self._boot_id)
+            return self._record.dry_run(response, hunt)
         with self._busy(agent), hunt.pen():
             hunt.stop_all(time.monotonic() + self._settings.patience_s)
             response.steps.append(f"stopped {len(hunt.seen)}")
@@ -166,10 +163,7 @@ class Killer:
         else:
             response.state = response_pb2.RESPONSE_STATE_FAILED
             response.error = f"{len(left)} of the target's processes are condemned and not yet dead; they are followed"
-            for task in left[:1000]:
-                survivor = response.survivors.add(comm=task.comm, why=_why(task))
-                survivor.id.host, survivor.id.boot_id = self._host, self._boot_id
-                survivor.id.pid, survivor.id.start_time_ns = task.pid, task.start_time
+            self._record.left(response, ((key(task), task.comm, _why(task)) for task in left))
         response.steps.extend(f"spared {pid}: {why}" for (pid, _), why in sorted(hunt.spared.items()))
         response.finished_at.GetCurrentTime()
         response.elapsed_ns = time.monotonic_ns() - started
@@ -222,36 +216,6 @@ def _why(task: Task) -> str:
     if task.state == "D":
         return "condemned, not yet dead (D state: it waits in the kernel and dies when that ends)"
     return f"condemned, not yet dead (state {task.state})"
-
-
-def requested(action: response_pb2.Action.ValueType, agent: Living, order: Order) -> response_pb2.Response:
-    """A response to an agent, as it was asked for."""
-    response = response_pb2.Response(
-        id=order.response_id,
-        action=action,
-        agent_id=agent.id,
-        state=response_pb2.RESPONSE_STATE_REQUESTED,
-        reason=order.reason,
-        requested_by=order.requested_by,
-        dry_run=order.dry_run,
-    )
-    response.requested_at.GetCurrentTime()
-    return response
-
-
-def told(response: response_pb2.Response, hunt: Hunt, host: str, boot_id: str) -> response_pb2.Response:
-    """A dry run: whom it would touch, by pid."""
-    for task in sorted(hunt.members(hunt.look()), key=lambda task: task.pid):
-        member = response.members.add(comm=task.comm)
-        member.id.host, member.id.boot_id, member.id.pid, member.id.start_time_ns = (
-            host,
-            boot_id,
-            task.pid,
-            task.start_time,
-        )
-    response.steps.append("dry run: nothing was done")
-    response.finished_at.GetCurrentTime()
-    return response
 
 
 def keys(processes: Iterable[process_pb2.ProcessKey]) -> list[Key]:
