@@ -191,6 +191,12 @@ struct stranger {
 	__u64 start_time;
 };
 
+/* An agent's process that found no place in the tag hash. Value of the hash of those, keyed by tgid. */
+struct untagged {
+	__u64 agent;
+	__u64 start_time;
+};
+
 /* One thread group as the task iterator shows it; not a ring record. */
 struct task_entry {
 	__u64 start_time;

@@ -168,15 +168,19 @@ int BPF_PROG(process_exec, struct task_struct *task, pid_t old_pid, struct linux
 	if (tag) {
 		agent = tag->agent;
 	} else {
-		place_of(task, 0, &place);
-		agent = place.agent;
-		if (!agent || stranger_known(pid, start_time, agent))
-			return 0;
-		known = place_enrol(pid, start_time, agent);
-		if (known)
-			join_emit(task, task, &place, agent, JOIN_ENROLLED);
+		agent = untagged_agent(pid, start_time);
+		known = false;
+		if (!agent) {
+			place_of(task, 0, &place);
+			agent = place.agent;
+			if (!agent || stranger_known(pid, start_time, agent))
+				return 0;
+			known = place_enrol(pid, start_time, agent);
+			if (known)
+				join_emit(task, task, &place, agent, JOIN_ENROLLED);
+		}
 	}
-	/* also who found no place in the hash, which has just condemned its agent */
+	/* also who found no place in the hash, which has condemned its agent */
 	if (agent_condemned(agent))
 		bpf_send_signal(SIGNAL_KILL);
 	if (known)

@@ -44,6 +44,8 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	if (!tag) {
 		if (LOOKUP(strangers, &pid))
 			DELETE(strangers, &pid);
+		if (untagged_agent(pid, BPF_CORE_READ(task, group_leader, start_boottime)))
+			DELETE(untagged, &pid);
 		return 0;
 	}
 	agent = tag->agent;

@@ -36,19 +36,25 @@ static __always_inline void fork_emit(struct task_struct *maker, struct task_str
 }
 
 /*
- * The child of an untagged process: an agent's only when it is born into its cgroup, and its maker is no stranger there. The agent
- * when the maker, too, is in the agent's cgroup, which it is without a tag when the hash was full; else 0.
+ * The child of an untagged process. Its agent is its maker's when that found no place in the hash. Otherwise it is an agent's only
+ * when it is born into its cgroup, and its maker is no stranger there: the agent when the maker is in that cgroup too, else 0.
  */
 static __always_inline __u64 fork_untagged(struct task_struct *maker, struct task_struct *child)
 {
 	__u32 maker_pid = BPF_CORE_READ(maker, tgid), child_pid = BPF_CORE_READ(child, tgid);
 	__u64 start_time = BPF_CORE_READ(child, start_boottime);
+	__u64 maker_start_time = BPF_CORE_READ(maker, group_leader, start_boottime);
+	struct tag tag = { .agent = untagged_agent(maker_pid, maker_start_time), .start_time = start_time };
 	struct place place;
 
+	if (tag.agent) {
+		tag_add(child_pid, &tag);
+		return tag.agent;
+	}
 	place_of(child, 0, &place);
 	if (!place.agent)
 		return 0;
-	if (stranger_known(maker_pid, BPF_CORE_READ(maker, group_leader, start_boottime), place.agent)) {
+	if (stranger_known(maker_pid, maker_start_time, place.agent)) {
 		stranger_add(child_pid, start_time, place.agent);
 		return 0;
 	}
@@ -86,7 +92,8 @@ extern int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type
 
 /*
  * End a condemned agent's maker, and where the kernel can its child, which then never comes to its first instruction. Where it
- * cannot the child dies at its own fork or exec, or by the sensor's hand.
+ * cannot the child dies at its own fork or exec, or by the sensor's hand. With a tag it opens and connects nothing until then; the
+ * one that found no place in the hash is known by `untagged` alone.
  */
 static __always_inline void fork_kill(struct task_struct *child, bool thread)
 {

@@ -35,6 +35,9 @@ MAP_HASH(tags, __u32, struct tag, 32768); /* set by the loader from pid_max */
 MAP_HASH(cgroups, __u64, struct cgroup_tag, 4096);
 MAP_HASH(agents, __u64, struct agent_state, 4096);
 MAP_HASH(strangers, __u32, struct stranger, 4096);
+/* Who found no place in `tags`, and how many that ever were: while it is 0 nobody pays for a look into `untagged`. */
+MAP_HASH(untagged, __u32, struct untagged, 4096);
+MAP_ARRAY(untagged_count, BPF_MAP_TYPE_ARRAY, __u64, 1);
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, 65536);
@@ -90,6 +93,7 @@ union abi {
 	struct cgroup_tag cgroup;
 	struct agent_state agent;
 	struct stranger stranger;
+	struct untagged untagged;
 	struct allow_key allow_key;
 	struct allow allow;
 	struct owner owner;

@@ -85,9 +85,36 @@ static __always_inline bool tag_pressure(const struct agent_state *state)
 	return *total >= cfg->tag_limit || (__u64)state->tasks * PRESSURE_SHARE >= *total;
 }
 
+/* Remember who found no place in the hash: its agent is condemned, and a kill has to find it wherever it is. */
+static __always_inline void untagged_add(__u32 pid, const struct tag *tag)
+{
+	struct untagged lost = { .agent = tag->agent, .start_time = tag->start_time };
+	__u32 zero = 0;
+	__u64 *count = LOOKUP(untagged_count, &zero);
+
+	UPDATE(untagged, &pid, &lost, BPF_ANY);
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
+/* The agent of a process that found no place in the hash; 0 for everybody else. */
+static __always_inline __u64 untagged_agent(__u32 pid, __u64 start_time)
+{
+	struct untagged *found;
+	__u32 zero = 0;
+	__u64 *count = LOOKUP(untagged_count, &zero);
+
+	if (!count || !*count)
+		return 0;
+	found = LOOKUP(untagged, &pid);
+	return found && found->start_time == start_time ? found->agent : 0;
+}
+
 /*
  * Tag a process; false when it has an owner already (the first one stays) or the hash is full. At the high-water mark the agent
- * is condemned while entries remain: whoever of it forks dies, so that no child ever runs untagged in silence.
+ * is condemned while entries remain: whoever of it forks dies. A preallocated hash refuses a new entry only when every one is
+ * taken (-E2BIG), which is when more children than that were in flight at the mark: those are remembered in `untagged`, so no
+ * child ever runs without a tag in silence.
  */
 static __always_inline bool tag_add(__u32 pid, const struct tag *tag)
 {
@@ -102,6 +129,8 @@ static __always_inline bool tag_add(__u32 pid, const struct tag *tag)
 		return false;
 	if (!failure)
 		tag_counted(tag->agent, 1);
+	else
+		untagged_add(pid, tag);
 	state = agent_get(tag->agent);
 	if (state && (failure || tag_pressure(state)))
 		BITS_SET(&state->flags, AGENT_CONDEMNED | AGENT_TAG_PRESSURE);

@@ -55,6 +55,8 @@ from sensor.ship.spool import Spool
 from sensor.ship.uplink import Uplink
 
 log = structlog.get_logger(part="daemon")
+COVER_S = 10.0
+"""Seconds between looks at what the kernel has skipped, while an agent lives; a look takes below a millisecond."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -144,6 +146,8 @@ class _Sensor:
                 status=self._status,
             )
         )
+        self._talk: LoopThread | None = None
+        self._told = self._coverage()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: asyncio.TimerHandle | None = None
 
@@ -165,7 +169,7 @@ class _Sensor:
         reader = SshConfigReader(self._emit)
         self._collector.subscribe(reader.on_event, ssh_config.KINDS)
         await self._loop.run_in_executor(self._sweeper, self._watch.adopt)
-        talk = LoopThread("talk")
+        talk = self._talk = LoopThread("talk")
         await asyncio.wrap_future(talk.submit(self._local.start(host.group())))
         log.info("sensor ready", pid=os.getpid(), adopted=self._kernel.adopted, agents=len(self._registry))
         host.notify("READY=1")
@@ -221,6 +225,7 @@ class _Sensor:
 
     async def _sweep(self) -> None:
         assert self._loop
+        covered = self._loop.time()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if self._watch.idle else self._settings.enrol.sweep_s):
@@ -230,7 +235,18 @@ class _Sensor:
                 await self._loop.run_in_executor(self._sweeper, self._watch.sweep)
             except (SensorError, OSError) as error:
                 log.error("looking after agents failed", error=str(error))
+            if self._loop.time() >= covered + COVER_S:
+                covered = self._loop.time()
+                await self._cover()
             await asyncio.sleep(0.05)  # a burst of exits is one look
+
+    async def _cover(self) -> None:
+        """Tell the plane what has become of coverage since it was last told: runs of a hook that the kernel skipped."""
+        assert self._loop
+        now = await self._loop.run_in_executor(self._sweeper, self._coverage)
+        if now != self._told and self._talk:
+            self._told = now
+            self._talk.call(functools.partial(self._uplink.send_coverage, now))
 
     def _kill_again(self, agent: Living) -> None:
         """Begin, or begin again, a kill that the kernel or an earlier sensor has condemned an agent to."""
@@ -303,7 +319,7 @@ class _Sensor:
         )
 
     def _coverage(self) -> coverage_pb2.Coverage:
-        return coverage(self._kernel.coverage, self._settings.host.name)
+        return coverage(self._kernel.facts(), self._settings.host.name)
 
     def _status(self) -> dict[str, Any]:
         facts = self._coverage().facts

@@ -1,7 +1,8 @@
 """An agent did what only its watcher may do, or tried to: severity critical.
 
 Proves: the sensor saw a process of the agent at something of its own, at the moment of the call and by the kernel's word
-for who calls. What there is now: a call to the sensor's local socket. It was refused, whatever it asked for.
+for who calls. What there is now: a call to the sensor's local socket, which was refused, whatever it asked for; and
+processes in such number that the hash that tells them apart is nearly full, for which the kernel condemned the agent.
 
 Cannot see: tampering that the sensor does not notice. Host root can detach hooks and delete tags by bpf(2), trace or
 stop the daemons and edit their files without a record of it.

@@ -13,7 +13,7 @@ from controlplane.tree.flows import Flows
 from controlplane.tree.image import image_of
 from controlplane.tree.processes import Processes
 from controlplane.tree.shared import Shared
-from rubicon.v1 import agent_pb2, event_pb2, flow_pb2
+from rubicon.v1 import agent_pb2, event_pb2, flow_pb2, response_pb2
 
 Handler = Callable[[event_pb2.Event, int, Changes], None]
 _DATAGRAM = 2
@@ -262,7 +262,10 @@ class AgentTree:
         changes.agent_of[agent.id] = agent
 
     def _contain(self, event: event_pb2.Event, offset_ns: int, changes: Changes) -> None:
-        self.agent.frozen, self.agent.isolated = event.contain.frozen, event.contain.isolated
+        contain = event.contain
+        self.agent.frozen, self.agent.isolated = contain.frozen, contain.isolated
+        if contain.action == response_pb2.ACTION_KILL and not contain.process.pid:
+            self.agent.reason = self.agent.reason or contain.reason
         changes.agent_of[self.agent.id] = self.agent
 
     def _loss(self, event: event_pb2.Event, offset_ns: int, changes: Changes) -> None:

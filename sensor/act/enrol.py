@@ -268,7 +268,10 @@ class Enroller:
 
     def _take(self, agent: Living, cgroup: Cgroup | None) -> None:
         flags = int(AgentFlag.OWN_CGROUP) if cgroup else 0
-        self.kernel.agents.put(agent.number, agent.cgroup_id, flags)
+        if not self.kernel.agents.put(agent.number, agent.cgroup_id, flags):
+            raise SensorError(
+                "this host has as many agents as the kernel's map holds (4 096): wait until some have ended"
+            )
         if cgroup:
             if not self.kernel.cgroups.add(agent.cgroup_id, agent.number):
                 raise AlreadyEnrolled(f"cgroup {cgroup.path} already belongs to an agent: the first owner stays")

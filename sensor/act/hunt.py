@@ -65,7 +65,8 @@ class Hunt:
 
     def _everybody(self, tasks: Sequence[Task]) -> list[Task]:
         number = self.agent.number
-        found = {key(task): task for task in tasks if task.agent == number}
+        lost = self._kernel.untagged.of(number)
+        found = {key(task): task for task in tasks if task.agent == number or key(task) in lost}
         inside = self.cgroup.ids() if self.cgroup else set()
         housed = [task for task in tasks if task.cgroup_id in inside and not task.agent] if inside else []
         if self._has_stranger():

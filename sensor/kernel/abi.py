@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final, NamedTuple
 
-DIGEST: Final = "1b88b34c7ba251cc"
+DIGEST: Final = "055ff607168cbe0b"
 """Of every layout, name and number below."""
 
 HEADER: Final = Struct("<2HI5Q2I")
@@ -66,6 +66,9 @@ refilled_ns2, tokens3, refilled_ns3, tokens4, refilled_ns4"""
 
 STRANGER: Final = Struct("<Q")
 """struct stranger: start_time"""
+
+UNTAGGED: Final = Struct("<2Q")
+"""struct untagged: agent, start_time"""
 
 ALLOW_KEY: Final = Struct("<2IQ16s")
 """struct allow_key: prefix, family, agent, address"""
@@ -153,6 +156,13 @@ class AgentValue(NamedTuple):
 class StrangerValue(NamedTuple):
     """struct stranger."""
 
+    start_time: int
+
+
+class UntaggedValue(NamedTuple):
+    """struct untagged."""
+
+    agent: int
     start_time: int
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sensor.kernel.programs import How, Object, When
@@ -39,3 +40,16 @@ def facts_of(entry: Object, refused: str, held: bool) -> list[Fact]:
         )
         for name in entry.named
     ]
+
+
+def with_skipped(facts: Iterable[Fact], skipped: Mapping[str, int]) -> list[Fact]:
+    """The same, where `skipped` says how often the kernel did not run a fact's program: such a fact is not whole."""
+    return [_skipped(fact, skipped[fact.fact]) if skipped.get(fact.fact) else fact for fact in facts]
+
+
+def _skipped(fact: Fact, count: int) -> Fact:
+    told = (
+        f"the kernel has skipped {count} of its runs, on a CPU that was in this hook already: no other count has them"
+    )
+    missing = f"{fact.missing}; {told}" if fact.missing else told
+    return replace(fact, state="partial" if fact.state == "full" else fact.state, missing=missing)

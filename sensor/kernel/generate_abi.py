@@ -38,6 +38,7 @@ MAP_VALUES = {
     "cgroup",
     "agent",
     "stranger",
+    "untagged",
     "allow_key",
     "allow",
     "owner",

@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import Counter
 from pathlib import Path
 
 from rubicon.v1.instance import Instance
 from sensor.kernel import abi, bpf, host
 from sensor.kernel.attach import Links
-from sensor.kernel.coverage import Fact, facts_of
+from sensor.kernel.coverage import Fact, facts_of, with_skipped
 from sensor.kernel.errors import KernelAbiMismatch, KernelError, NothingLoads
-from sensor.kernel.maps import Agents, AgentState, Allows, Cgroups, Config, Control, Losses, Tag, Tags, opened
+from sensor.kernel.maps import Agents, AgentState, Allows, Cgroups, Config, Control, Losses, Tag, Tags, Untagged, opened
 from sensor.kernel.objects import Loaded, Loader
 from sensor.kernel.pins import Pins
 from sensor.kernel.programs import OBJECTS, AttachType, How, Object, Program, When
@@ -43,6 +44,7 @@ class Kernel:
         self._tasks = Tasks(loaded.programs["tasks"])
         control = Control(loaded.programs["control"])
         self.tags = Tags(maps["tags"], control)
+        self.untagged = Untagged(maps["untagged"], maps["untagged_count"])
         self.agents = Agents(maps["agents"], control)
         self.cgroups = Cgroups(maps["cgroups"])
         self.allows = Allows(maps["allows"], maps["isolating"])
@@ -142,9 +144,11 @@ class Kernel:
     def missed(self) -> dict[str, int]:
         """How often each attached program was not run, by name: the kernel skips one that is running on that CPU already, as
         when a packet's interrupt comes in the middle of a hook. Such a record is in no other count. Programs that never
-        were are left out; the count begins with the link."""
+        were are left out; the count begins with the link. Those on agents' cgroups are never skipped."""
         found: dict[str, int] = {}
         for name in self._pins.link_names():
+            if name.startswith(_WATCH):
+                continue
             fd = self._pins.link(name)
             if fd is None:
                 continue
@@ -159,6 +163,15 @@ class Kernel:
             if missed:
                 found[name] = missed
         return found
+
+    def facts(self) -> list[Fact]:
+        """`coverage`, with what the kernel has skipped until now."""
+        missed = self.missed()
+        skipped: Counter[str] = Counter()
+        for entry in OBJECTS:
+            count = sum(missed.get(program.pin, 0) for program in entry.programs)
+            skipped.update(dict.fromkeys(entry.named, count))
+        return with_skipped(self.coverage, skipped)
 
     def close(self) -> None:
         """Let go; what is pinned stays in force."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
 
 from sensor.kernel import abi, bpf
-from sensor.kernel.abi import AgentValue, ControlOperation, EventClass, LossReason, TagValue
+from sensor.kernel.abi import AgentValue, ControlOperation, EventClass, LossReason, TagValue, UntaggedValue
 
 _PID = struct.Struct("<I")
 _NUMBER = struct.Struct("<Q")
@@ -62,6 +62,27 @@ class Tags:
         """(pid, tag) of all."""
         for key, value in self._map.items():
             yield _PID.unpack(key)[0], TagValue(*abi.TAG.unpack(value))
+
+
+class Untagged:
+    """Agents' processes that found no place in the tag hash, up to 4 096 at a time; each of those agents is condemned."""
+
+    def __init__(self, untagged: bpf.Map, count: bpf.Map) -> None:
+        self._map = untagged
+        self._count = count
+
+    @property
+    def count(self) -> int:
+        """How many there ever were since the maps were made, also those that found no place here either."""
+        value = self._count.lookup(_PID.pack(0))
+        return int(_NUMBER.unpack(value)[0]) if value else 0
+
+    def of(self, agent: int) -> set[tuple[int, int]]:
+        """(pid, start time) of an agent's that live."""
+        if not self.count:
+            return set()
+        found = ((_PID.unpack(key)[0], UntaggedValue(*abi.UNTAGGED.unpack(value))) for key, value in self._map.items())
+        return {(pid, each.start_time) for pid, each in found if each.agent == agent}
 
 
 class Cgroups:

@@ -118,7 +118,11 @@ OBJECTS: tuple[Object, ...] = (
     ),
     Object("exit", "sched_process_exit", (Program("process_exit", _TRACEPOINT),)),
     Object(
-        "socket", "inet_create", (Program("socket_create", _CGROUP, attach_type=AttachType.CGROUP_INET_SOCK_CREATE),)
+        "socket",
+        "inet_create",
+        (Program("socket_create", _CGROUP, attach_type=AttachType.CGROUP_INET_SOCK_CREATE),),
+        partial="only sockets of AF_INET and AF_INET6: AF_PACKET, AF_VSOCK, AF_XDP, AF_UNIX, AF_NETLINK and other families "
+        "pass no cgroup hook when they are made",
     ),
     Object(
         "bind",
@@ -143,6 +147,7 @@ OBJECTS: tuple[Object, ...] = (
             Program("send4", _CGROUP, attach_type=AttachType.CGROUP_UDP4_SENDMSG),
             Program("send6", _CGROUP, attach_type=AttachType.CGROUP_UDP6_SENDMSG),
         ),
+        partial="only UDP: what raw and ICMP sockets send is seen packet by packet, by payload",
     ),
     Object(
         "unix_connect",
@@ -155,6 +160,7 @@ OBJECTS: tuple[Object, ...] = (
                 program_type=ProgramType.CGROUP_SOCK_ADDR,
             ),
         ),
+        partial="a datagram that is sent to a path without a connect, and socketpairs, are not seen",
     ),
     Object(
         "state",
@@ -204,6 +210,8 @@ SHARED_MAPS = (
     "cgroups",
     "agents",
     "strangers",
+    "untagged",
+    "untagged_count",
     "allows",
     "losses",
     "hook_config",

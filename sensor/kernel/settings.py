@@ -17,7 +17,7 @@ class KernelSettings:
     """Most memory that the tag hash may take, at about 96 bytes an entry; it has pid_max entries where those fit."""
     tag_high_water: float = 0.875
     """Share of the tag hash at which the agent that forks is condemned, while entries remain for the children in flight;
-    from 0.1 to 0.99."""
+    from 0.1 to 0.99. Children beyond those are known by pid alone, up to 4 096."""
     process_rate: int = 20_000
     """Fork, exec, exit and join records a second and agent; a fork bomb makes 27 000."""
     flow_rate: int = 20_000

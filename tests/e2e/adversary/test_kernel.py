@@ -44,7 +44,6 @@ def test_pins_as_files(host: Host, container: Container) -> None:
     assert path.exists()
 
 
-@pytest.mark.skipif(not Path("/usr/sbin/bpftool").exists(), reason="bpftool is not installed")
 def test_bpftool(host: Host) -> None:
     tags = pins(host) / "maps/tags"
     listed = json.loads(subprocess.run(["bpftool", "-j", "map", "show", "pinned", tags], capture_output=True).stdout)

@@ -67,6 +67,7 @@ def test_a_leaver_stops_too_and_who_had_stopped_himself_stays_so(stage: Stage, t
     stage.containment.release(agent, Containing())
     until(lambda: not still(count))
     os.kill(child.pid, signal.SIGSTOP)
+    until(lambda: stage.kernel.task(child.pid).state == "T")  # until then the freeze would be what stops it
     stage.containment.freeze(agent, Containing())
     stage.containment.release(agent, Containing())
     assert still(count)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rubicon.v1 import response_pb2
+from rubicon.v1.instance import Instance
 from sensor.act.cgroup import Cgroup
 from sensor.act.enrol import Facts
 from sensor.act.hunt import Hunt
@@ -17,7 +19,10 @@ from sensor.act.kill import Order
 from sensor.act.processes import ancestors, family
 from sensor.act.protect import shielded
 from sensor.errors import ProcessNotFound, TargetProtected
+from sensor.kernel import host
 from sensor.kernel.abi import AgentFlag
+from sensor.kernel.loader import Kernel
+from sensor.kernel.settings import KernelSettings
 from tests.sensor.act.keeper import compiled, v1
 from tests.sensor.act.stage import Stage, gone, until
 
@@ -203,3 +208,41 @@ def v1_freezer() -> Iterator[Path]:
     yield folder
     until(lambda: not (folder / "cgroup.procs").read_text())
     folder.rmdir()
+
+
+@pytest.fixture
+def small(root_lock: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """A tag hash of 256 places, the objects for kernels whose fork hook cannot end a child, and no cgroups."""
+    monkeypatch.setattr(host, "has_atomic_fetch", lambda: False)
+    instance = Instance(f"rubicon-t-{os.getpid()}-{secrets.token_hex(3)}")
+    instance.state_dir.mkdir(mode=0o700, parents=True)
+    stage = Stage(instance, Kernel.open(instance, KernelSettings(tag_memory_bytes=256 * 96)), move="never")
+    try:
+        yield stage
+    finally:
+        stage.clean()
+
+
+def test_who_found_no_place_in_the_tag_hash_is_raised_and_dies(small: Stage) -> None:
+    code = "import os\nif not os.fork():\n    print(os.getpid(), flush=True)\n    import time\n    time.sleep(600)\n"
+    child = small.held(sys.executable, "-c", code)
+    agent = small.enroller.enrol_process(child.pid, Facts())
+    for number in range(len(list(small.kernel.tags.items())), small.kernel.tags.capacity):
+        assert small.kernel.tags.add((1 << 30) + number, 0xB6E27, 1, 0)
+    small.release(child)
+    assert child.stdout
+    lost = int(child.stdout.readline())
+    assert child.wait(60) == -9
+    assert not small.members(agent)
+    small.watch.sweep()
+    assert small.condemned == [agent.id], "it lives on in who has no tag"
+    (raised,) = (event for event in small.events if event.HasField("tamper"))
+    assert (raised.tamper.action, raised.process.pid) == ("tag-pressure", child.pid)
+    assert "1 found no place" in raised.tamper.detail
+    assert not gone(lost)
+    response = small.killer.kill_agent(agent, Order(force=True))
+    assert (response.state, response.killed) == (VERIFIED, 1)
+    assert gone(lost)
+    small.watch.sweep()
+    assert small.events[-1].finish.reason == "killed"
+    assert sum(event.HasField("tamper") for event in small.events) == 1
