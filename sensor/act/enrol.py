@@ -194,6 +194,13 @@ class Enroller:
             self.clear(agent)
             self.registry.remove(agent.id)
 
+    def _tell_of(self, agent: Living, reason: str) -> None:
+        """Emit beginning and end of an agent whose enrolment failed. While it was tagged it may have left records (a
+        fork, its exit), from which the plane knows it; nothing else would tell that it has ended."""
+        self.announce(agent)
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self.emit(event_pb2.Event(time_ns=now, agent_id=agent.id, finish=event_pb2.Finish(reason=reason)))
+
     def clear(self, agent: Living) -> None:
         """Remove an agent without living processes from the kernel's maps, and its cgroup when we made it."""
         if agent.cgroup_id:
@@ -217,13 +224,15 @@ class Enroller:
                 )
             refuse_sensor(tasks=self.kernel.tasks(), pid=pid)
             agent = self._register(facts, None, owned=move, root=processes.key(task))
+            tagged = False
             try:
                 cgroup = self.cgroup(agent)
                 if cgroup:
                     cgroup.make()
                     agent.cgroup_id = cgroup.id
                 self._take(agent, cgroup)
-                if not self._tag(agent, processes.key(task), int(TagFlag.ROOT)):
+                tagged = self._tag(agent, processes.key(task), int(TagFlag.ROOT))
+                if not tagged:
                     raise AlreadyEnrolled(
                         f"process {pid} was enrolled by somebody else meanwhile: the first owner stays"
                     )
@@ -233,6 +242,8 @@ class Enroller:
                     raise ProcessNotFound(f"process {pid} ended while it was enrolled")
             except BaseException:
                 self.forget(agent)
+                if tagged:
+                    self._tell_of(agent, "finished" if processes.alive(pidfd) else "exited")
                 raise
             self.announce(agent)
         if describe:

@@ -87,6 +87,26 @@ def test_a_process_that_is_gone_or_whose_pid_was_reused(stage: Stage) -> None:
     assert list(stage.kernel.agents.items()) == []
 
 
+def test_a_process_that_ends_while_it_is_launched_is_told_of(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = stage.held("sleep", "60")
+    tag_sockets = stage.kernel.tag_sockets
+
+    def meanwhile(number: int) -> None:
+        child.kill()
+        child.wait()
+        tag_sockets(number)
+
+    monkeypatch.setattr(stage.kernel, "tag_sockets", meanwhile)
+    with pytest.raises(ProcessNotFound, match="ended while"):
+        stage.enroller.launch(child.pid, Facts(name="short"))
+    # its exit is in the ring under the agent's id: who knows it from there must hear that it is over
+    assert stage.kinds() == ["enrol", "finish"]
+    begun, ended = stage.events
+    assert begun.agent_id == ended.agent_id
+    assert (begun.enrol.name, ended.finish.reason) == ("short", "exited")
+    assert len(stage.registry) == 0
+
+
 def test_the_sensor_and_what_it_descends_from_cannot_be_enrolled(stage: Stage) -> None:
     # asked of the check itself: were it broken, enrolling would take the machine that runs this test
     tasks = stage.kernel.tasks()
