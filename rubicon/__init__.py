@@ -7,9 +7,11 @@ generated wire (rubicon.v1). The command line is rubicon.cli, which nothing here
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing takes longer to load than the rest
+    from typing import Any
+
     from rubicon import client as client
     from rubicon.client import Agent as Agent
     from rubicon.client import AgentKilledError as AgentKilledError

@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.host import Host, until
 
 pytestmark = pytest.mark.root
-IN_MAIN = r"cli/main.py\", line \d+, in main"
+PYTHONS_OWN = "Traceback|KeyboardInterrupt|Fatal Python"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -49,13 +49,8 @@ def interrupted(host: Host, words: tuple[str, ...], number: int, after_s: float)
 
 
 def ended_well(done: subprocess.CompletedProcess[str], number: int, *also: int) -> bool:
-    """By the signal or its status, and quiet.
-
-    While the interpreter loads, Ctrl-C is Python's own affair: it says so, and may even go on.
-    """
-    if number == signal.SIGINT and "KeyboardInterrupt" in done.stderr and not re.search(IN_MAIN, done.stderr):
-        return done.returncode in (0, 1, 130, -number)
-    return done.returncode in (-number, 128 + number, 130, *also) and "Traceback" not in done.stderr
+    """By the signal or its status, and quiet."""
+    return done.returncode in (-number, 128 + number, *also) and not re.search(PYTHONS_OWN, done.stderr)
 
 
 @pytest.mark.parametrize("number", SIGNALS)

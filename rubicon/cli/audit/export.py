@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from rubicon.cli import interrupt
 from rubicon.cli.framework import connect, json_option
 from rubicon.cli.render.output import Output
 from rubicon.cli.render.safe import safe
@@ -29,7 +30,7 @@ def export(file: Path | None, as_json: bool) -> None:
     if as_json and file is None:
         raise click.UsageError("--json tells what was written to a file: give -o FILE")
     told: dict[str, str | int] = {"fingerprint": "", "records": 0, "checkpoints": 0}
-    with connect() as client:
+    with interrupt.raising(), connect() as client:
         lines = _counted(client.audit.export(), told)
         if file is None:
             for line in lines:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import threading
@@ -12,6 +11,7 @@ from typing import TextIO
 
 import click
 
+from rubicon.cli import words
 from rubicon.cli.framework import ChildStatus, program_names
 from rubicon.cli.launch import multiplexer, wait
 from rubicon.cli.launch.alerts import AlertPrinter
@@ -28,30 +28,13 @@ TIMED_OUT, KILLED = 124, 137
 ON_EXIT = "CMD ended (--kill-on-exit)"
 
 
-def _labels(_: click.Context, __: click.Parameter, values: Sequence[str]) -> dict[str, str]:
-    pairs = [value.partition("=") for value in values]
-    for key, separator, _value in pairs:
-        if not key or not separator:
-            raise click.BadParameter("use key=value")
-    return {key: value for key, _separator, value in pairs}
-
-
-def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
-    if text is None:
-        return None
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    with contextlib.suppress(ValueError):
-        seconds = float(text[:-1]) * units[text[-1]] if text[-1:] in units else float(text)
-        if 0 < seconds < 10**8:
-            return seconds
-    raise click.BadParameter("use seconds or 30s, 10m, 2h, 1d, above zero")
-
-
 @click.command("run", context_settings={"allow_interspersed_args": False})
 @click.option("--name", default="", help="Of the agent, unique among the living; its id unless given.")
-@click.option("-l", "--label", "labels", multiple=True, callback=_labels, metavar="KEY=VALUE", help="May be repeated.")
+@words.label_option("May be repeated.")
 @click.option("--user", metavar="USER", help="Run CMD as this user; the one who typed sudo unless given.")
-@click.option("--timeout", callback=_seconds, metavar="TIME", help="Kill the tree after this time; exit 124.")
+@click.option(
+    "--timeout", callback=words.option(words.length), metavar="TIME", help="Kill the tree after this time; exit 124."
+)
 @click.option(
     "--on-alert",
     type=click.Choice(["monitor", "kill"]),

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from rubicon.cli import interrupt
 from rubicon.cli.framework import Verdict, agent_names, json_option, secrets_option
 from rubicon.cli.render.output import Output
 from rubicon.cli.render.safe import safe
@@ -54,7 +55,8 @@ def snapshot(agent: str, path: Path, show_secrets: bool, as_json: bool) -> Verdi
         "processes": [each["pid"] for each in found["processes"]],
     }
     try:
-        manifest = archive.write(path, head, _files(found["processes"], show_secrets, gone))
+        with interrupt.raising():  # half an archive is taken away again
+            manifest = archive.write(path, head, _files(found["processes"], show_secrets, gone))
     except OSError as error:
         raise InvalidArgument(f"{path} cannot be written: {error.strerror}") from None
     _tell(path, manifest, gone, as_json)

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from rubicon.cli import interrupt
 from rubicon.cli.launch.child import Child
 from rubicon.cli.launch.terminal import Terminal
 
@@ -91,5 +92,5 @@ def _stop(child: Child, terminal: Terminal) -> None:
 def _pass_nothing_on() -> None:
     for number in FORWARDED:
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            signal.signal(number, interrupt.end if number == signal.SIGINT else signal.SIG_DFL)
     signal.signal(signal.SIGCONT, signal.SIG_DFL)
