@@ -42,13 +42,14 @@ enum event_kind {
 	EVENT_PAYLOAD = 17,
 	EVENT_PACKET = 18,
 	EVENT_UNIX_CONNECT = 19,
+	EVENT_UNIX_SEND = 20,
 };
 
 enum event_class {
 	CLASS_PROCESS = 1, /* fork exec exit join */
 	CLASS_FLOW = 2,	   /* bind listen connect establish close unix_connect */
 	CLASS_PAYLOAD = 3, /* payload */
-	CLASS_BULK = 4,	   /* socket send packet */
+	CLASS_BULK = 4,	   /* socket send packet unix_send */
 	CLASS_COUNT = 5,
 };
 
@@ -143,6 +144,7 @@ struct agent_state {
 enum owner_flag {
 	OWNER_IN_SYNCED = 1 << 16,  /* next_in is known */
 	OWNER_OUT_SYNCED = 1 << 17, /* next_out is known */
+	OWNER_CUT = 1 << 18,	    /* an isolated agent holds it, though it is not its own: dropped and destroyed */
 };
 
 /*
@@ -220,7 +222,9 @@ struct socket_entry {
 	__u16 family;
 	__u16 type;
 	__u16 protocol;
-	__u16 state; /* as enum TCP_ESTABLISHED … */
+	__u16 state;  /* as enum TCP_ESTABLISHED … */
+	__u32 denied; /* 1: its agent is isolated, and may not have it */
+	__u32 padding;
 };
 
 /* What control.bpf.c does; its arguments stand there. */
@@ -372,6 +376,14 @@ struct packet_event {
 
 /* Followed by `length` bytes of path. */
 struct unix_connect_event {
+	struct event_header header;
+	__u64 cookie;
+	__u32 length;
+	__u32 padding;
+};
+
+/* Followed by `length` bytes of path. */
+struct unix_send_event {
 	struct event_header header;
 	__u64 cookie;
 	__u32 length;

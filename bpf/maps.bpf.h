@@ -69,6 +69,17 @@ struct {
 	__type(value, struct owner);
 } owners SEC(".maps");
 
+/*
+ * MPTCP sockets that agents hold, by cookie: their packets leave through subflows, sockets of the kernel's own that do not show an
+ * iterator the one above them. Whoever is pushed out when it is full is entered again at the sensor's next look.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, __u64); /* agent */
+} held_mptcp SEC(".maps");
+
 #define LOOKUP(MAP, KEY) bpf_map_lookup_elem(&(MAP), (KEY))
 #define UPDATE(MAP, KEY, VALUE, FLAGS) bpf_map_update_elem(&(MAP), (KEY), (VALUE), (FLAGS))
 #define DELETE(MAP, KEY) bpf_map_delete_elem(&(MAP), (KEY))
@@ -87,6 +98,7 @@ union abi {
 	struct payload_event payload;
 	struct packet_event packet;
 	struct unix_connect_event unix_connect;
+	struct unix_send_event unix_send;
 	struct task_entry task;
 	struct socket_entry socket_entry;
 	struct tag tag;

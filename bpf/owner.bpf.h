@@ -52,4 +52,23 @@ static __always_inline void owner_take(struct owner *owner, const struct tag *ta
 
 #define OWNER_ENSURE(SK, TAG) OWNER_ENSURE_AT(SK, TAG, bpf_ktime_get_boot_ns())
 
+/* True for the first datagram of each destination (the last few are remembered), and for every 2^n-th datagram of the socket. */
+static __always_inline bool send_worth(struct owner *owner, __u32 hash)
+{
+	__u32 sends = ++owner->sends;
+	bool known = false;
+
+	if (!hash)
+		hash = 1; /* 0 is an empty place */
+	for (int i = 0; i < LIMIT_DESTINATIONS; i++)
+		known |= owner->sent[i] == hash;
+	if (!known) {
+		/* shifted, not indexed: the oldest leaves, and no variable offset troubles an old verifier */
+		for (int i = LIMIT_DESTINATIONS - 1; i > 0; i--)
+			owner->sent[i] = owner->sent[i - 1];
+		owner->sent[0] = hash;
+	}
+	return !known || !(sends & (sends - 1));
+}
+
 #endif

@@ -196,10 +196,12 @@ static __always_inline int payload(struct __sk_buff *skb, bool outbound, bool on
 	if (packet_empty(skb) && !verdict_isolating())
 		return PASS;
 	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
-	if (!owner || !owner->agent)
+	if (!owner)
 		return PASS;
-	if (verdict_packet(skb, owner->agent, outbound))
+	if (verdict_packet(skb, owner, outbound))
 		return outbound && packet_reset(skb) ? PASS : DROP; /* the other end learns that it is over */
+	if (!owner->agent)
+		return PASS;
 	/* the rest of a long flow: nothing to record, close has the byte counts from TCP itself */
 	if (owner->packets_in + owner->packets_out >= LIMIT_PACKETS && !(owner->flags & EVENT_SSH))
 		return PASS;

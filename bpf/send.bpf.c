@@ -8,32 +8,13 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* True for the first datagram of each destination (the last few are remembered), and for every 2^n-th datagram of the socket. */
-static __always_inline bool send_worth(struct owner *owner, __u32 hash)
-{
-	__u32 sends = ++owner->sends;
-	bool known = false;
-
-	if (!hash)
-		hash = 1; /* 0 is an empty place */
-	for (int i = 0; i < LIMIT_DESTINATIONS; i++)
-		known |= owner->sent[i] == hash;
-	if (!known) {
-		/* shifted, not indexed: the oldest leaves, and no variable offset troubles an old verifier */
-		for (int i = LIMIT_DESTINATIONS - 1; i > 0; i--)
-			owner->sent[i] = owner->sent[i - 1];
-		owner->sent[0] = hash;
-	}
-	return !known || !(sends & (sends - 1));
-}
-
 /*
  * sendto(2), sendmsg(2), sendmmsg(2), IORING_OP_SEND(MSG)
  *   udp_sendmsg / udpv6_sendmsg
  *     BPF_CGROUP_RUN_PROG_UDP4/6_SENDMSG_LOCK   <- here, only when the call names an address
  *
  * Why: the destination is the kernel's copy, per datagram, and can be refused. A connected UDP socket passes connect4/6 instead.
- * Since 4.18. Cost when not enrolled: one hash lookup per such datagram. Bounded: see send_worth, and the class's budget.
+ * Since 4.18. Cost when not enrolled: one hash lookup per such datagram. Bounded: see send_worth (owner.bpf.h), and the class's budget.
  * Blind to raw and ICMP sockets (their packets are seen by payload.bpf.c).
  */
 static __always_inline int send(struct bpf_sock_addr *ctx, bool v6)

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* Sockets that an agent's processes hold but never made or connected: inherited, received, or older than the enrolment. */
 #include "vmlinux.h"
-#include "emit.bpf.h"
-#include "flow.bpf.h"
-#include "owner.bpf.h"
+#include "held.bpf.h"
 #include <bpf/bpf_tracing.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -13,7 +11,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
  *   task_file_seq_show   <- here: for every descriptor of every task (of one task, when the link says so)
  *
  * Why: no hook sees an inherited descriptor or one that came by SCM_RIGHTS. The sensor runs it at enrolment, at isolation and
- * when a process appears that may hold such a socket. A socket that has an owner keeps it.
+ * when a process appears that may hold such a socket. A socket that has an owner keeps it (held.bpf.h).
  * Each socket that got an owner is reported as a socket record with both its sides, and its cookie (8 bytes) is written to the
  * reader, whose count of them is the number of bytes divided by eight.
  * Since 5.8; bpf_sock_from_file and the socket's storage here since 5.11. No cost but its own run (0.3 ms on a small host).
@@ -24,9 +22,7 @@ int tag_sockets(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
-	struct flow_event *record;
 	struct socket *socket;
-	struct owner *owner;
 	struct tag *tag;
 	struct sock *sk;
 	__u64 cookie;
@@ -42,26 +38,11 @@ int tag_sockets(struct bpf_iter__task_file *ctx)
 	if (!socket)
 		return 0;
 	sk = socket->sk;
-	if (!sk || (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6))
+	if (!sk || !sock_inet(sk))
 		return 0;
-	owner = bpf_sk_storage_get(&owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!owner || owner->agent)
-		return 0;
-	owner->agent = tag->agent;
-	owner->start_time = tag->start_time;
-	owner->pid = pid;
-	owner->opened_ns = bpf_ktime_get_boot_ns();
-	owner->netns_cookie = sk->__sk_common.skc_net.net->net_cookie;
-	cookie = bpf_get_socket_cookie(sk);
-	record = EMIT_RESERVE(flow_event, EVENT_SOCKET, CLASS_BULK, tag->agent, pid, tag->start_time);
-	if (record) {
-		record->header.flags |= EVENT_BY_OWNER;
-		record->header.tid = 0; /* current is the sensor */
-		flow_from_sock(&record->flow, sk, owner->netns_cookie);
-		record->flow.cookie = cookie;
-		EMIT_SUBMIT(record);
-	}
-	bpf_seq_write(ctx->meta->seq, &cookie, sizeof(cookie));
+	cookie = held(sk, tag, pid);
+	if (cookie)
+		bpf_seq_write(ctx->meta->seq, &cookie, sizeof(cookie));
 	return 0;
 }
 
@@ -105,6 +86,7 @@ int list_sockets(struct bpf_iter__task_file *ctx)
 	entry.type = sk->sk_type;
 	entry.protocol = sk->sk_protocol;
 	entry.state = sk->__sk_common.skc_state;
+	entry.denied = sock_inet(sk) && verdict_sock(tag->agent, sk);
 	bpf_seq_write(ctx->meta->seq, &entry, sizeof(entry));
 	return 0;
 }

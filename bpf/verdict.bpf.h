@@ -71,6 +71,12 @@ static __always_inline bool peer_allowed(__u64 agent, __u32 flags, struct peer *
 	return (flags & AGENT_ALLOWS) && peer_listed(agent, peer);
 }
 
+/* True when an agent with this STATE is isolated from every address. */
+static __always_inline bool state_restricted(const struct agent_state *state)
+{
+	return !(state->flags & (AGENT_LOOPBACK | AGENT_ALLOWS));
+}
+
 /* True when the agent may not make or bind sockets at all. */
 static __always_inline bool verdict_socket(__u64 agent)
 {
@@ -80,7 +86,7 @@ static __always_inline bool verdict_socket(__u64 agent)
 		return false;
 	if (state->flags & AGENT_CONDEMNED)
 		return true;
-	return (state->flags & AGENT_ISOLATED) && !(state->flags & (AGENT_LOOPBACK | AGENT_ALLOWS));
+	return (state->flags & AGENT_ISOLATED) && state_restricted(state);
 }
 
 /* True when the agent may not connect or send to this address: `address` in network order, IPv4 in its first word. */
@@ -91,13 +97,13 @@ static __always_inline bool verdict_connect(__u64 agent, __u32 family, const __u
 
 	if (!state || !(state->flags & (AGENT_ISOLATED | AGENT_CONDEMNED)))
 		return false;
-	if ((state->flags & AGENT_CONDEMNED) || !(state->flags & (AGENT_LOOPBACK | AGENT_ALLOWS)))
+	if ((state->flags & AGENT_CONDEMNED) || state_restricted(state))
 		return true;
 	__builtin_memcpy(peer.address, address, sizeof(peer.address));
 	return !peer_allowed(agent, state->flags, &peer);
 }
 
-/* True when the agent may not connect AF_UNIX sockets. */
+/* True when the agent may neither connect AF_UNIX sockets nor send a datagram to the path of one. */
 static __always_inline bool verdict_unix(__u64 agent)
 {
 	struct agent_state *state = agent_get(agent);
@@ -118,19 +124,16 @@ static __always_inline bool verdict_isolating(void)
 	return isolating_switch && *isolating_switch;
 }
 
-/* True when a packet of the agent's socket must be dropped. */
-static __always_inline bool verdict_packet(struct __sk_buff *skb, __u64 agent, bool outbound)
+/* True when the agent may not send or get this packet. */
+static __always_inline bool verdict_skb(struct __sk_buff *skb, __u64 agent, bool outbound)
 {
+	struct agent_state *state = agent_get(agent);
 	struct packet packet = {};
-	struct agent_state *state;
 	struct peer peer = {};
 
-	if (!verdict_isolating())
-		return false;
-	state = agent_get(agent);
 	if (!state || !(state->flags & AGENT_ISOLATED))
 		return false;
-	if (!(state->flags & (AGENT_LOOPBACK | AGENT_ALLOWS)))
+	if (state_restricted(state))
 		return true;
 	packet_parse(skb, &packet); /* false for a packet without payload, whose addresses are there all the same */
 	if (!packet.family)
@@ -138,6 +141,38 @@ static __always_inline bool verdict_packet(struct __sk_buff *skb, __u64 agent, b
 	peer.family = packet.family;
 	peer.port = outbound ? packet.destination_port : packet.source_port;
 	__builtin_memcpy(peer.address, outbound ? packet.destination : packet.source, sizeof(peer.address));
+	return !peer_allowed(agent, state->flags, &peer);
+}
+
+/* True when a packet of a socket with this owner must be dropped. */
+static __always_inline bool verdict_packet(struct __sk_buff *skb, const struct owner *owner, bool outbound)
+{
+	return verdict_isolating() && ((owner->flags & OWNER_CUT) || verdict_skb(skb, owner->agent, outbound));
+}
+
+/*
+ * True when the agent may not have this socket: it leads where the agent may not go. One that leads nowhere yet is denied only
+ * to an agent that may reach nobody. For hooks that get a struct sock by BTF.
+ */
+static __always_inline bool verdict_sock(__u64 agent, const struct sock *sk)
+{
+	struct agent_state *state = agent_get(agent);
+	struct peer peer = {};
+
+	if (!state || !(state->flags & AGENT_ISOLATED))
+		return false;
+	if (state_restricted(state))
+		return true;
+	peer.family = sk->__sk_common.skc_family;
+	peer.port = bpf_ntohs(sk->__sk_common.skc_dport);
+	if (!peer.port)
+		return false;
+	if (peer.family == AF_INET6)
+		ADDRESS_FILL(peer.address, sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[0],
+			     sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[1], sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[2],
+			     sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[3]);
+	else
+		ADDRESS_FILL(peer.address, sk->__sk_common.skc_daddr, 0, 0, 0);
 	return !peer_allowed(agent, state->flags, &peer);
 }
 

@@ -47,7 +47,8 @@ class AgentTree:
             "close": self._close,
             "payload": self._payload,
             "packet": self._packet,
-            "unix_connect": self._unix_connect,
+            "unix_connect": self._unix,
+            "unix_send": self._unix,
             "enrol": self._enrol,
             "finish": self._finish,
             "contain": self._contain,
@@ -201,7 +202,7 @@ class AgentTree:
     def _packet(self, event: event_pb2.Event, offset_ns: int, changes: Changes) -> None:
         self.flows.bytes(event.packet, event, process_key(event.process), offset_ns, changes)
 
-    def _unix_connect(self, event: event_pb2.Event, offset_ns: int, changes: Changes) -> None:
+    def _unix(self, event: event_pb2.Event, offset_ns: int, changes: Changes) -> None:
         key = process_key(event.process)
         if key is not None and key not in self.processes.by_key:
             self.processes.make(key, offset_ns, changes)

@@ -28,6 +28,7 @@ from rubicon.v1.flow_event_pb2 import Payload as Payload
 from rubicon.v1.flow_event_pb2 import Send as Send
 from rubicon.v1.flow_event_pb2 import Socket as Socket
 from rubicon.v1.flow_event_pb2 import UnixConnect as UnixConnect
+from rubicon.v1.flow_event_pb2 import UnixSend as UnixSend
 from rubicon.v1.process_event_pb2 import Exec as Exec
 from rubicon.v1.process_event_pb2 import Exit as Exit
 from rubicon.v1.process_event_pb2 import Fork as Fork
@@ -169,6 +170,7 @@ class Event(_message.Message):
     PAYLOAD_FIELD_NUMBER: _builtins.int
     PACKET_FIELD_NUMBER: _builtins.int
     UNIX_CONNECT_FIELD_NUMBER: _builtins.int
+    UNIX_SEND_FIELD_NUMBER: _builtins.int
     ENROL_FIELD_NUMBER: _builtins.int
     FINISH_FIELD_NUMBER: _builtins.int
     SSH_CONFIG_FIELD_NUMBER: _builtins.int
@@ -249,6 +251,10 @@ class Event(_message.Message):
         """connect() was called on an AF_UNIX socket."""
 
     @_builtins.property
+    def unix_send(self) -> _flow_event_pb2.UnixSend:
+        """A datagram was sent to the path of an AF_UNIX socket."""
+
+    @_builtins.property
     def enrol(self) -> Global___Enrol:
         """An agent was enrolled on this host."""
 
@@ -298,6 +304,7 @@ class Event(_message.Message):
         payload: _flow_event_pb2.Payload | None = ...,
         packet: _flow_event_pb2.Packet | None = ...,
         unix_connect: _flow_event_pb2.UnixConnect | None = ...,
+        unix_send: _flow_event_pb2.UnixSend | None = ...,
         enrol: Global___Enrol | None = ...,
         finish: Global___Finish | None = ...,
         ssh_config: Global___SshConfig | None = ...,
@@ -306,11 +313,11 @@ class Event(_message.Message):
         probe: Global___Probe | None = ...,
         contain: Global___Contain | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bind", b"bind", "close", b"close", "connect", b"connect", "contain", b"contain", "enrol", b"enrol", "establish", b"establish", "exec", b"exec", "exit", b"exit", "finish", b"finish", "fork", b"fork", "join", b"join", "kind", b"kind", "listen", b"listen", "loss", b"loss", "packet", b"packet", "payload", b"payload", "probe", b"probe", "process", b"process", "process_snapshot", b"process_snapshot", "record", b"record", "send", b"send", "socket", b"socket", "ssh_config", b"ssh_config", "tamper", b"tamper", "unix_connect", b"unix_connect"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bind", b"bind", "close", b"close", "connect", b"connect", "contain", b"contain", "enrol", b"enrol", "establish", b"establish", "exec", b"exec", "exit", b"exit", "finish", b"finish", "fork", b"fork", "join", b"join", "kind", b"kind", "listen", b"listen", "loss", b"loss", "packet", b"packet", "payload", b"payload", "probe", b"probe", "process", b"process", "process_snapshot", b"process_snapshot", "record", b"record", "send", b"send", "socket", b"socket", "ssh_config", b"ssh_config", "tamper", b"tamper", "unix_connect", b"unix_connect", "unix_send", b"unix_send"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "bind", b"bind", "close", b"close", "connect", b"connect", "contain", b"contain", "enrol", b"enrol", "establish", b"establish", "exec", b"exec", "exit", b"exit", "finish", b"finish", "fork", b"fork", "join", b"join", "kind", b"kind", "listen", b"listen", "loss", b"loss", "packet", b"packet", "payload", b"payload", "probe", b"probe", "process", b"process", "process_snapshot", b"process_snapshot", "record", b"record", "send", b"send", "socket", b"socket", "ssh_config", b"ssh_config", "tamper", b"tamper", "time_ns", b"time_ns", "unix_connect", b"unix_connect"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "bind", b"bind", "close", b"close", "connect", b"connect", "contain", b"contain", "enrol", b"enrol", "establish", b"establish", "exec", b"exec", "exit", b"exit", "finish", b"finish", "fork", b"fork", "join", b"join", "kind", b"kind", "listen", b"listen", "loss", b"loss", "packet", b"packet", "payload", b"payload", "probe", b"probe", "process", b"process", "process_snapshot", b"process_snapshot", "record", b"record", "send", b"send", "socket", b"socket", "ssh_config", b"ssh_config", "tamper", b"tamper", "time_ns", b"time_ns", "unix_connect", b"unix_connect", "unix_send", b"unix_send"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["fork", "exec", "exit", "join", "process_snapshot", "socket", "bind", "listen", "connect", "send", "establish", "close", "payload", "packet", "unix_connect", "enrol", "finish", "ssh_config", "loss", "tamper", "probe", "contain"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["fork", "exec", "exit", "join", "process_snapshot", "socket", "bind", "listen", "connect", "send", "establish", "close", "payload", "packet", "unix_connect", "unix_send", "enrol", "finish", "ssh_config", "loss", "tamper", "probe", "contain"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

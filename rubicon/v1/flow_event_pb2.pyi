@@ -359,3 +359,33 @@ class UnixConnect(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UnixConnect: _TypeAlias = UnixConnect  # noqa: Y015
+
+@_typing.final
+class UnixSend(_message.Message):
+    """A datagram to an AF_UNIX socket by its path, without a connect: the first of each path, and every 2^n-th of a socket."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    COOKIE_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Socket path; an abstract name starts with '@'."""
+    cookie: _builtins.int
+    """Cookie of the sending socket."""
+    refused: _builtins.bool
+    """The hook refused it (EPERM)."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        cookie: _builtins.int = ...,
+        refused: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cookie", b"cookie", "path", b"path", "refused", b"refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnixSend: _TypeAlias = UnixSend  # noqa: Y015

@@ -7,7 +7,7 @@ narrower ones inside it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from sensor.errors import InvalidArgument
 from sensor.kernel.abi import Limit
@@ -38,6 +38,15 @@ def parsed(entries: Iterable[str]) -> Mapping[Network, frozenset[int]]:
         else:
             wanted[network] = (before or frozenset()) | {port}
     return {network: _with_wider(network, wanted) for network in wanted}
+
+
+def reaches(allowed: Mapping[Network, frozenset[int]], address: str, port: int) -> bool:
+    """Whether these networks hold an address and port; the kernel's trie asks the same of each packet."""
+    host = ip_address(address)
+    if host.version == 6 and host.ipv4_mapped is not None:
+        host = host.ipv4_mapped
+    within = [ports for network, ports in allowed.items() if host.version == network.version and host in network]
+    return any(ports == ANY or port in ports for ports in within)
 
 
 def _split(entry: str) -> tuple[Network, int | None]:

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
-from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.json_format import MessageToDict
 
 from rubicon.v1 import event_pb2, process_pb2, response_pb2, ttl
 from sensor.act.allow import parsed
 from sensor.act.freeze import Freezer
 from sensor.act.hunt import Hunt
-from sensor.act.isolate import Isolator, Outcome
+from sensor.act.isolate import Isolator, Outcome, isolation_of
 from sensor.act.kill import Order
 from sensor.act.processes import Key, key
 from sensor.act.protect import refuse_protected
@@ -150,9 +150,18 @@ class Containment:
             if cgroup and not agent.frozen and cgroup.frozen:
                 self._registry.change(agent.id, frozen=True)
             if agent.isolated and not in_force:
-                self._isolator.enforce(agent, ParseDict(agent.isolation, response_pb2.Isolation()))
+                self._isolator.enforce(agent, isolation_of(agent))
             if agent.frozen:
                 self._freezer.again(agent)
+        isolated = [(agent, isolation_of(agent)) for agent in self._registry if agent.isolated]
+        if isolated:
+            self._isolator.destroy(isolated)
+
+    def ended(self, agent: Living) -> None:
+        """Nobody of it lives; before the kernel forgets it, what was left in its sockets goes too."""
+        state = self._kernel.agents.get(agent.number)
+        if state and state.flags & AgentFlag.ISOLATED:
+            self._isolator.destroy([(agent, isolation_of(agent))])
 
     def tend(self) -> None:
         """One look: end what has expired; stop again and own again whatever a contained agent has come to since."""

@@ -1,9 +1,9 @@
 """Take the network from an agent, and give it back.
 
 In this order: every socket that its processes hold has an owner; the per-packet programs are on the root too, for sockets
-that another cgroup's process made; the kernel's flag, from which on the hooks refuse and the packet programs drop; sockets
-again, for what came in between; then connections are destroyed, which the rest does not depend on. All of it is pinned: a
-dead sensor releases nothing.
+that another cgroup's process made or makes for it; the kernel's flag, from which on the hooks refuse and the packet programs
+drop; sockets again, for what came in between; then what leads where the agent may not go is destroyed, which the rest does
+not depend on. All of it is pinned: a dead sensor releases nothing.
 
 Sockets that no cgroup hook governs (packet, vsock, XDP, RDS …) are looked for in the kernel's file tables: their holders are
 reported, or killed where that is asked for.
@@ -14,15 +14,17 @@ from __future__ import annotations
 import signal
 import socket as sockets_module
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import structlog
+from google.protobuf.json_format import ParseDict
 
 from rubicon.v1 import response_pb2
-from sensor.act.allow import Network, parsed
-from sensor.act.destroy import INET, TCP, destroy
+from sensor.act.allow import Network, parsed, reaches
+from sensor.act.destroy import Wanted, destroy
 from sensor.act.hunt import Hunt
 from sensor.act.processes import Key
 from sensor.act.registry import Living
@@ -33,10 +35,13 @@ if TYPE_CHECKING:
     from sensor.act.enrol import Enroller
 
 log = structlog.get_logger(part="isolate")
+INET = (2, 10)
+"""AF_INET, AF_INET6."""
 GOVERNED = (*INET, int(sockets_module.AF_UNIX), int(sockets_module.AF_NETLINK))
 """Families that a hook refuses or that reach nobody outside the host."""
-ESTABLISHED = 1
+ESTABLISHED, CLOSED, LISTENING = 1, 7, 10
 """enum in include/net/tcp_states.h."""
+TCP = 6
 
 
 @dataclass(slots=True)
@@ -76,17 +81,16 @@ class Isolator:
         """
         outcome = Outcome()
         outcome.steps.append(f"refused and dropped in {(time.monotonic_ns() - started) / 1e6:.1f} ms")
-        restricted = not isolation.allow and not isolation.allow_loopback
-        if restricted:
-            outcome.destroyed, problems = self._destroy(agent)
-            outcome.steps.append(f"destroyed {outcome.destroyed} in {(time.monotonic_ns() - started) / 1e6:.0f} ms")
-            outcome.steps.extend(problems)
-        else:
-            outcome.steps.append("connections are dropped, not cut: some destinations are allowed")
+        outcome.destroyed, problems = self.destroy([(agent, isolation)])
+        outcome.steps.append(f"destroyed {outcome.destroyed} in {(time.monotonic_ns() - started) / 1e6:.0f} ms")
+        outcome.steps.extend(problems)
         self._ungoverned(agent, isolation, outcome)
-        if restricted:
-            outcome.connected = self._connected(agent)
+        outcome.connected = self._connected(agent)
         return outcome
+
+    def destroy(self, isolated: Iterable[tuple[Living, response_pb2.Isolation]]) -> tuple[int, list[str]]:
+        """Destroy what isolated agents hold or have made, and may not have; how many, and in words what could not be."""
+        return destroy(self._kernel, lambda: self._wanted(isolated))
 
     def enforce(self, agent: Living, isolation: response_pb2.Isolation) -> None:
         """The part that denies.
@@ -100,6 +104,7 @@ class Isolator:
         self._kernel.allows.replace(agent.number, allowed)
         self._kernel.tag_sockets(agent.number)
         self._kernel.follow_leavers(True)
+        self._kernel.isolating(True)
         self._kernel.agents.set_flags(agent.number, on=on, off=off)
         self._kernel.tag_sockets(agent.number)
 
@@ -112,20 +117,13 @@ class Isolator:
             self._kernel.allows.nobody_is_isolated()
 
     def again(self, agents: Iterable[Living]) -> list[tuple[Living, Key, str]]:
-        """While some are isolated: sockets that came to them get an owner; who holds one that nothing governs.
-
-        A connected socket that somebody else owns, another agent, stays his and its packets pass: it is cut.
-        """
+        """While some are isolated: sockets that came to them get an owner, or are cut; who holds one that nothing governs."""
         agents = list(agents)
         self._kernel.tag_sockets(0)
         found = []
         everything = self._kernel.sockets()
-        cut_off = {agent.number for agent in agents if not (agent.isolation.keys() & {"allow", "allow_loopback"})}
-        came = [
-            each for each in everything if each.agent in cut_off and each.family in INET and each.state == ESTABLISHED
-        ]
-        if came:
-            count, problems = destroy(came)
+        if any(_open_to(each) for each in everything):
+            count, problems = self.destroy([(each, isolation_of(each)) for each in agents])
             log.warning("connections that came to isolated agents were destroyed", count=count, problems=problems)
         for agent in agents:
             for entry in everything:
@@ -136,12 +134,14 @@ class Isolator:
                     found.append((agent, holder, what))
         return found
 
-    def _destroy(self, agent: Living) -> tuple[int, list[str]]:
-        """All that its processes hold, and what was made in its cgroup, unless somebody else is in there."""
-        hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), (), None)
-        tasks = hunt.look()
-        places = hunt.cgroup.ids() if hunt.cgroup and not hunt.shares_cgroup(tasks) else set()
-        return destroy(self._sockets(agent), places, [task.pid for task in hunt.members(tasks)])
+    def _wanted(self, isolated: Iterable[tuple[Living, response_pb2.Isolation]]) -> Wanted:
+        """For a kernel that must be told; what was made in a cgroup counts unless somebody else is in there."""
+        wanted = Wanted({each.cookie for each in self._kernel.sockets() if _open_to(each)})
+        for agent, isolation in isolated:
+            hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), (), None)
+            if hunt.cgroup and not hunt.shares_cgroup():
+                wanted.cgroups.update(dict.fromkeys(hunt.cgroup.ids(), _spared(isolation)))
+        return wanted
 
     def _sockets(self, agent: Living) -> list[SocketEntry]:
         return [entry for entry in self._kernel.sockets() if entry.agent == agent.number]
@@ -153,7 +153,7 @@ class Isolator:
             left = {
                 entry.cookie
                 for entry in self._sockets(agent)
-                if entry.family in INET and entry.protocol == TCP and entry.state == ESTABLISHED
+                if entry.protocol == TCP and entry.denied and entry.state == ESTABLISHED
             }
             if not left or time.monotonic() > deadline:
                 return len(left)
@@ -185,3 +185,30 @@ def _family(number: int) -> str:
         return sockets_module.AddressFamily(number).name
     except ValueError:
         return f"family {number}"
+
+
+def isolation_of(agent: Living) -> response_pb2.Isolation:
+    """As it was asked for."""
+    return ParseDict(agent.isolation, response_pb2.Isolation())
+
+
+def _open_to(entry: SocketEntry) -> bool:
+    """It leads where its holder may not go."""
+    return bool(entry.denied) and entry.state not in (CLOSED, LISTENING)
+
+
+def _spared(isolation: response_pb2.Isolation) -> Callable[[str, int], bool]:
+    allowed = parsed(isolation.allow)
+
+    def spared(address: str, port: int) -> bool:
+        if not port:  # it leads nowhere yet
+            return bool(allowed) or isolation.allow_loopback
+        return reaches(allowed, address, port) or (isolation.allow_loopback and _loopback(address))
+
+    return spared
+
+
+def _loopback(address: str) -> bool:
+    host = ip_address(address)
+    mapped = host.ipv4_mapped if host.version == 6 else None
+    return (mapped or host).is_loopback

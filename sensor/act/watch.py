@@ -78,6 +78,7 @@ class Watch:
                         stray.cgroup_path, stray.cgroup_owned = home.path, True
                     self._registry.add(stray)
                 else:
+                    self._containment.ended(stray)
                     self._enroller.clear(stray)
             for agent in self._registry:
                 self._enroller.rewatch(agent)
@@ -112,6 +113,9 @@ class Watch:
                     self._ask(agent)
             if follow != self._kernel.leavers_followed:
                 self._kernel.follow_leavers(follow)
+            isolating = any(agent.isolated for agent in self._registry)
+            if isolating != self._kernel.is_isolating:
+                self._kernel.isolating(isolating)
             self._own_sockets()
             self._clean()
         self._containment.tend()
@@ -206,6 +210,7 @@ class Watch:
         self._ending = [(when, agent) for when, agent in self._ending if when > now]
         for agent in due:
             try:
+                self._containment.ended(agent)
                 self._enroller.clear(agent)
             except (OSError, SensorError) as error:
                 log.warning("agent's remains could not be removed", agent=agent.id, error=str(error))

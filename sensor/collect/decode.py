@@ -32,6 +32,7 @@ DECODERS: dict[int, tuple[Decoder, int]] = {
     EventKind.PAYLOAD: (decode_flow.decode_payload, EventClass.PAYLOAD),
     EventKind.PACKET: (decode_flow.decode_packet, EventClass.BULK),
     EventKind.UNIX_CONNECT: (decode_flow.decode_unix_connect, EventClass.FLOW),
+    EventKind.UNIX_SEND: (decode_flow.decode_unix_send, EventClass.BULK),
 }
 """Per kind: who decodes it, and the class that its loss is counted in (event_class of bpf/events.h)."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from rubicon.v1 import event_pb2, flow_pb2
 from sensor.errors import UndecodableRecord
-from sensor.kernel.abi import CLOSE, FLOW, HEADER, PACKET, PAYLOAD, UNIX_CONNECT, EventFlag
+from sensor.kernel.abi import CLOSE, FLOW, HEADER, PACKET, PAYLOAD, UNIX_CONNECT, UNIX_SEND, EventFlag
 
 _START = HEADER.size
 _AFTER_FLOW = _START + FLOW.size
@@ -131,13 +131,29 @@ def decode_unix_connect(record: bytes, flags: int, event: event_pb2.Event) -> No
         UndecodableRecord: the record has fewer bytes than it claims.
     """
     cookie, length = UNIX_CONNECT.unpack_from(record, _START)
-    start = _START + UNIX_CONNECT.size
+    connect = event.unix_connect
+    connect.path = _unix_name(record, _START + UNIX_CONNECT.size, length)
+    connect.cookie = cookie
+    connect.refused = bool(flags & _REFUSED)
+
+
+def decode_unix_send(record: bytes, flags: int, event: event_pb2.Event) -> None:
+    """A datagram to a Unix socket by its name, written as in `decode_unix_connect`.
+
+    Raises:
+        UndecodableRecord: the record has fewer bytes than it claims.
+    """
+    cookie, length = UNIX_SEND.unpack_from(record, _START)
+    send = event.unix_send
+    send.path = _unix_name(record, _START + UNIX_SEND.size, length)
+    send.cookie = cookie
+    send.refused = bool(flags & _REFUSED)
+
+
+def _unix_name(record: bytes, start: int, length: int) -> str:
     if start + length > len(record):
-        raise UndecodableRecord(f"unix_connect record has {len(record)} bytes and claims {start + length}")
+        raise UndecodableRecord(f"record of a Unix socket has {len(record)} bytes and claims {start + length}")
     path = record[start : start + length]
     # A path ends at its NUL; an abstract name may hold any byte, NUL included.
     path = b"@" + path[1:] if path[:1] == b"\0" else path.partition(b"\0")[0]
-    connect = event.unix_connect
-    connect.path = str(path, "utf-8", "backslashreplace")
-    connect.cookie = cookie
-    connect.refused = bool(flags & _REFUSED)
+    return str(path, "utf-8", "backslashreplace")

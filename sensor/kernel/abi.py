@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final, NamedTuple
 
-DIGEST: Final = "055ff607168cbe0b"
+DIGEST: Final = "a2fd7cca29c96e20"
 """Of every layout, name and number below."""
 
 HEADER: Final = Struct("<2HI5Q2I")
@@ -48,11 +48,14 @@ PACKET: Final = Struct("<Q2I")
 UNIX_CONNECT: Final = Struct("<QI4x")
 """struct unix_connect_event after what it begins with: cookie, length"""
 
+UNIX_SEND: Final = Struct("<QI4x")
+"""struct unix_send_event after what it begins with: cookie, length"""
+
 TASK: Final = Struct("<4Q4I16s")
 """struct task_entry: start_time, parent_start_time, agent, cgroup_id, pid, parent_pid, state, flags, comm"""
 
-SOCKET_ENTRY: Final = Struct("<3Q2I4H")
-"""struct socket_entry: agent, start_time, cookie, pid, netns, family, type, protocol, state"""
+SOCKET_ENTRY: Final = Struct("<3Q2I4HI4x")
+"""struct socket_entry: agent, start_time, cookie, pid, netns, family, type, protocol, state, denied"""
 
 TAG: Final = Struct("<2QI4x")
 """struct tag: agent, start_time, flags"""
@@ -119,6 +122,7 @@ class SocketEntryValue(NamedTuple):
     type: int
     protocol: int
     state: int
+    denied: int
 
 
 class TagValue(NamedTuple):
@@ -291,6 +295,7 @@ class EventKind(IntEnum):
     PAYLOAD = 17
     PACKET = 18
     UNIX_CONNECT = 19
+    UNIX_SEND = 20
 
 
 class EventClass(IntEnum):
@@ -382,6 +387,7 @@ class OwnerFlag(IntFlag):
 
     IN_SYNCED = 65536
     OUT_SYNCED = 131072
+    CUT = 262144
 
 
 class ControlOperation(IntEnum):

@@ -121,8 +121,16 @@ class Kernel:
     @property
     def leavers_followed(self) -> bool:
         """They are there now, by this sensor or an earlier one."""
-        names = {program.pin for program, _ in self._programs(When.LEAVERS)}
-        return any(name in self._links.held or self._pins.has_link(name) for name in names)
+        return self._attached(When.LEAVERS)
+
+    @property
+    def is_isolating(self) -> bool:
+        """The programs of `isolating` are there now, by this sensor or an earlier one."""
+        return self._attached(When.ISOLATING)
+
+    def isolating(self, on: bool) -> None:
+        """Have what an isolated agent sends through a socket that was handed over to it dropped, or not."""
+        self._switch(When.ISOLATING, on)
 
     def condemning(self, on: bool) -> None:
         """Have whatever belongs to a condemned agent killed at its next clone or fork, or not."""
@@ -140,6 +148,17 @@ class Kernel:
         """Every socket that a tagged process holds, a row for each descriptor; empty where this kernel refuses it."""
         program = self._loaded.programs.get("list_sockets")
         return listed(program) if program else []
+
+    @property
+    def destroys_sockets(self) -> bool:
+        """This kernel has a way to (6.5)."""
+        return "destroy" in self._loaded.objects
+
+    def destroy_sockets(self) -> int:
+        """Destroy each TCP and UDP socket, of the calling thread's network namespace, that an isolated agent may not have;
+        how many."""
+        programs = [self._loaded.programs[name] for name in ("destroy_tcp", "destroy_udp")]
+        return sum(len(bpf.iterate(program, AttachType.TRACE_ITER)) // 8 for program in programs)
 
     def missed(self) -> dict[str, int]:
         """How often each attached program was not run, by name: the kernel skips one that is running on that CPU already, as
@@ -201,6 +220,10 @@ class Kernel:
             for program in entry.programs
             if program.when is when
         ]
+
+    def _attached(self, when: When) -> bool:
+        names = {program.pin for program, _ in self._programs(when)}
+        return any(name in self._links.held or self._pins.has_link(name) for name in names)
 
     def _switch(self, when: When, on: bool) -> None:
         shared = self._loaded.shared

@@ -30,6 +30,8 @@ class When(Enum):
     """One link per agent, pinned, on the agent's own cgroup."""
     LEAVERS = "leavers"
     """While somebody has left its agent's cgroup, or has none: pinned, on the hierarchy's root."""
+    ISOLATING = "isolating"
+    """While an agent is isolated: pinned; cgroup programs on the hierarchy's root."""
     CONDEMNING = "condemning"
     """While an agent is condemned."""
     ASKED = "asked"
@@ -53,6 +55,7 @@ class AttachType:
     TRACE_ITER = 28
     PERF_EVENT = 41
     CGROUP_UNIX_CONNECT = 49
+    CGROUP_UNIX_SENDMSG = 50
 
 
 class ProgramType:
@@ -163,6 +166,18 @@ OBJECTS: tuple[Object, ...] = (
         partial="a datagram that is sent to a path without a connect, and socketpairs, are not seen",
     ),
     Object(
+        "unix_send",
+        "unix_dgram_sendmsg",
+        (
+            Program(
+                "unix_send",
+                _CGROUP,
+                attach_type=AttachType.CGROUP_UNIX_SENDMSG,
+                program_type=ProgramType.CGROUP_SOCK_ADDR,
+            ),
+        ),
+    ),
+    Object(
         "state",
         "inet_sock_set_state",
         (Program("state", _TRACEPOINT),),
@@ -184,6 +199,19 @@ OBJECTS: tuple[Object, ...] = (
             Program("leaver_egress", _CGROUP, When.LEAVERS, AttachType.CGROUP_INET_EGRESS),
         ),
         facts=("payload", "packet"),
+    ),
+    Object(
+        "destroy",
+        "tcp4_seq_show, udp4_seq_show",
+        (Program("destroy_tcp", How.ITERATOR, When.ASKED), Program("destroy_udp", How.ITERATOR, When.ASKED)),
+    ),
+    Object(
+        "handed",
+        "sock_send_length, ip_finish_output",
+        (
+            Program("handed_send", _TRACEPOINT, When.ISOLATING),
+            Program("handed_egress", _CGROUP, When.ISOLATING, AttachType.CGROUP_INET_EGRESS),
+        ),
     ),
     Object("exec", "sched_process_exec", (Program("process_exec", _TRACEPOINT),)),
     Object("join", "cgroup_attach_task", (Program("cgroup_attach", _TRACEPOINT),)),
@@ -220,5 +248,6 @@ SHARED_MAPS = (
     "tag_filter",
     "tag_count",
     "owners",
+    "held_mptcp",
 )
 """Maps of maps.bpf.h: one of each for all objects, joined by pin. Any other map is its object's own."""

@@ -23,6 +23,7 @@ _CLASSES: dict[str, event_pb2.EventClass.ValueType] = {
     "payload": event_pb2.EVENT_CLASS_PAYLOAD,
     "socket": _BULK,
     "send": _BULK,
+    "unix_send": _BULK,
     "packet": _BULK,
 }
 _KEPT = frozenset(("enrol", "finish", "tamper", "loss"))

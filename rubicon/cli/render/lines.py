@@ -17,7 +17,7 @@ STYLES = {"info": "cyan", "low": "green", "medium": "yellow", "high": "bold red"
 _ICONS = {
     "fork": "⑂", "exec": "▶", "exit": "■", "join": "⇄", "process_snapshot": "▷", "socket": "○", "bind": "⊙",
     "listen": "◉", "connect": "→", "send": "⇢", "establish": "⇌", "close": "✕", "payload": "▤", "packet": "·",
-    "unix_connect": "⇥", "enrol": "✚", "finish": "✔", "ssh_config": "⚙", "loss": "!", "tamper": "‼",
+    "unix_connect": "⇥", "unix_send": "⇨", "enrol": "✚", "finish": "✔", "ssh_config": "⚙", "loss": "!", "tamper": "‼",
     "contain": "◼", "probe": "?",
 }  # fmt: skip
 _STYLES = {"exec": "green", "connect": "cyan", "establish": "cyan", "loss": "bold red", "tamper": "bold red"}
@@ -212,6 +212,7 @@ _WORDS: dict[str, Callable[[Any], tuple[str, str]]] = {
         f"{d.length} bytes",
     ),
     "unix_connect": lambda d: (safe(d.path), _refused(d)),
+    "unix_send": lambda d: (safe(d.path), _refused(d)),
     "enrol": lambda d: (f"{safe(d.name)} {command(d.command)}".strip(), f"by {safe(d.enrolled_by)}"),
     "finish": lambda d: ("", safe(d.reason)),
     "ssh_config": lambda d: (

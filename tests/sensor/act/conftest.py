@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -18,8 +20,9 @@ from tests.sensor.act.stage import Stage
 def stage(root_lock: object, request: pytest.FixtureRequest) -> Iterator[Stage]:
     instance = Instance(f"rubicon-t-{os.getpid()}-{secrets.token_hex(3)}")
     instance.state_dir.mkdir(mode=0o700, parents=True)
-    stage = Stage(instance, Kernel.open(instance, KernelSettings()), move=getattr(request, "param", "auto"))
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(shutil.rmtree, instance.state_dir, ignore_errors=True)
+        undo.callback(Kernel.unload, instance)
+        stage = Stage(instance, Kernel.open(instance, KernelSettings()), move=getattr(request, "param", "auto"))
+        undo.callback(stage.clean)
         yield stage
-    finally:
-        stage.clean()

@@ -86,3 +86,8 @@ def payload(data: bytes = b"SSH-2.0-x\r\n", kept: int | None = None) -> bytes:
 def unix_connect(path: bytes) -> bytes:
     """struct unix_connect_event"""
     return header(19) + abi.UNIX_CONNECT.pack(555, len(path)) + path
+
+
+def unix_send(path: bytes) -> bytes:
+    """struct unix_send_event"""
+    return header(20) + abi.UNIX_SEND.pack(556, len(path)) + path

@@ -146,8 +146,9 @@ def test_socket_send_payload_packet() -> None:
         (b"/\xff", "/\\xff"),
     ],
 )
-def test_unix_connect_names(raw: bytes, path: str) -> None:
+def test_unix_names(raw: bytes, path: str) -> None:
     assert decode(records.unix_connect(raw)).unix_connect.path == path
+    assert decode(records.unix_send(raw)).unix_send.path == path
 
 
 @pytest.mark.parametrize("kind", sorted(DECODERS))
@@ -155,7 +156,8 @@ def test_every_truncation_of_every_kind_is_refused_and_belongs_to_someone(kind: 
     whole = {1: records.fork(), 2: records.execute(), 3: records.exited(0), 4: records.join(), 17: records.payload(),
              16: records.header(16) + records.flow() + abi.CLOSE.pack(1, 2, 3, 1, 0),
              18: records.header(18) + records.flow() + abi.PACKET.pack(1, 2, 3),
-             19: records.unix_connect(b"/x")}.get(kind, records.header(kind) + records.flow())  # fmt: skip
+             19: records.unix_connect(b"/x"),
+             20: records.unix_send(b"/x")}.get(kind, records.header(kind) + records.flow())  # fmt: skip
     decode(whole)
     for length in range(len(whole)):
         with pytest.raises(UndecodableRecord) as caught:

@@ -59,6 +59,7 @@ def test_records_have_the_sizes_that_c_gives_them() -> None:
         "payload_event": head + flow + abi.PAYLOAD.size,
         "packet_event": head + flow + abi.PACKET.size,
         "unix_connect_event": head + abi.UNIX_CONNECT.size,
+        "unix_send_event": head + abi.UNIX_SEND.size,
         "tag": abi.TAG.size,
         "agent_state": abi.AGENT.size,
         "task_entry": abi.TASK.size,

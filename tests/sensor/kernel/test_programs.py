@@ -20,6 +20,7 @@ _CGROUP_SECTIONS = {
     "cgroup/sendmsg4": AttachType.CGROUP_UDP4_SENDMSG,
     "cgroup/sendmsg6": AttachType.CGROUP_UDP6_SENDMSG,
     "cgroup/connect_unix": AttachType.CGROUP_UNIX_CONNECT,
+    "cgroup/sendmsg_unix": AttachType.CGROUP_UNIX_SENDMSG,
     "cgroup_skb/ingress": AttachType.CGROUP_INET_INGRESS,
     "cgroup_skb/egress": AttachType.CGROUP_INET_EGRESS,
     "sockops": AttachType.CGROUP_SOCK_OPS,

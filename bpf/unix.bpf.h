@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The name of the AF_UNIX socket that a call leads to, in the cgroup hooks of such calls. */
+#ifndef RUBICON_UNIX_BPF_H
+#define RUBICON_UNIX_BPF_H
+
+#include "events.h"
+#include <bpf/bpf_helpers.h>
+
+/* The kernel's own context: the path is not in the one that programs get. Since 6.2. */
+extern void *bpf_cast_to_kern_ctx(void *obj) __ksym;
+
+#define FAMILY_BYTES 2
+
+/*
+ * Copy the name to PATH (LIMIT_UNIX_PATH bytes); its length. A path ends at its NUL, which callers may or may not count in; an
+ * abstract name begins with one and may hold more.
+ */
+static __always_inline __u32 unix_name(struct bpf_sock_addr *ctx, char *path)
+{
+	struct bpf_sock_addr_kern *kernel = bpf_cast_to_kern_ctx(ctx);
+	__u32 length = kernel->uaddrlen;
+
+	length = length > FAMILY_BYTES ? length - FAMILY_BYTES : 0;
+	if (length > LIMIT_UNIX_PATH)
+		length = LIMIT_UNIX_PATH;
+	if (!length || bpf_probe_read_kernel(path, length, (char *)kernel->uaddr + FAMILY_BYTES))
+		return 0;
+	for (__u32 i = 0; i < LIMIT_UNIX_PATH && path[0]; i++)
+		if (i >= length || !path[i])
+			return i;
+	return length;
+}
+
+#endif
