@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import functools
 import gc
 import os
@@ -36,6 +35,7 @@ from controlplane.errors import PlaneError, SettingsInvalid
 from controlplane.ingest.connect import VERSION, SensorServicer
 from controlplane.ingest.deeds import Deeds
 from controlplane.ingest.intake import Intake
+from controlplane.ingest.precedence import Precedence
 from controlplane.ingest.restore import restore
 from controlplane.ingest.sensors import Sensors
 from controlplane.model import Boot, Changes, HostKey, ResponseWanted
@@ -53,6 +53,7 @@ from rubicon.v1 import (
     coverage_service_pb2_grpc,
     event_service_pb2_grpc,
     policy_service_pb2_grpc,
+    priority,
     response_pb2,
     response_service_pb2_grpc,
     sensor_service_pb2_grpc,
@@ -61,8 +62,9 @@ from rubicon.v1 import (
 from rubicon.v1.instance import Instance
 
 _log = logs.get("server")
-NICE = -15
-"""Before agents that burn every core: on the way of a stop the plane would get one share among theirs."""
+SWITCH_S = 0.0005
+"""Seconds until a thread that computes gives the interpreter to one that waits for it. A stop goes through several look-ups
+in threads and one write, each of many short calls; with Python's 5 ms each call could wait that long for a busy loop."""
 
 
 class Plane:
@@ -113,10 +115,11 @@ class Plane:
         self.follower = Follower(self.audit, self.store)
         self.hub = Hub(settings.watch)
         self.responder = Responder(self.sensors, self.pipeline, self.store, settings.wire.command_timeout)
-        carrier = Carrier(self.responder.obey, self.sensors.wait_for, self.pipeline, self.audit, self.follower)
+        self.precedence = Precedence()
+        carrier = Carrier(self._obey, self.sensors.wait_for, self.pipeline, self.audit, self.follower)
         self.gate = Gate(carrier, self._waits, self._drops, carrier.alive, self._minute)
         deeds = Deeds(self.store, self.audit, self.pipeline.agent)
-        self.intake = Intake(self.store, self.pipeline.apply, self.gate, self.responder.ended, deeds)
+        self.intake = Intake(self.store, self.pipeline.apply, self.gate, self.responder.ended, deeds, self.precedence)
         self.store.writer.listeners.append(self.hub.published)
         self.sensors.hold()
         await self._listen()
@@ -150,6 +153,10 @@ class Plane:
             await self.sensors.wait_for(host)
             await self.responder.resume(responses)
 
+    async def _obey(self, wanted: ResponseWanted) -> response_pb2.Response:
+        with self.precedence.stop():
+            return await self.responder.obey(wanted)
+
     def _waits(self, wanted: ResponseWanted, why: str) -> None:
         self._keep(self.pipeline.waits(wanted, why))
 
@@ -177,7 +184,7 @@ class Plane:
 
     async def _listen(self) -> None:
         wire = self.settings.wire
-        self.witness = Witness(self.store, self.audit, self.follower)
+        self.witness = Witness(self.store, self.audit, self.follower, self.precedence)
         self._server = new_server(Guard(self._key, self._owner_of, self.witness), wire)
         timeout = wire.command_timeout
         connect = SensorServicer(
@@ -230,8 +237,11 @@ class Plane:
         return "" if found is None or found.HasField("ended_at") else found.agent_id
 
 
-async def serve(plane: Plane) -> None:
+async def serve(plane: Plane, *, first: bool = False) -> None:
     """Run until SIGTERM or SIGINT.
+
+    Args:
+        first: run before ordinary processes, once what is stored was taken over.
 
     Raises:
         StoreUnavailable: the store's writer has died; a plane that is started anew goes on from what is stored.
@@ -241,12 +251,20 @@ async def serve(plane: Plane) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+
+    def ran_away() -> None:
+        priority.like_others()
+        loop.call_later(priority.AGAIN_S, priority.before_others)
+
+    loop.add_signal_handler(priority.RUNAWAY, ran_away)
     await plane.start()
     _log.info("plane ready", socket=str(plane.socket), version=VERSION, pid=os.getpid(), rules=len(plane.rules))
     writer = plane.store.writer
     ends = {asyncio.create_task(stop.wait()), asyncio.create_task(writer.died.wait())}
     await asyncio.wait({*ends, plane.restored}, return_when=asyncio.FIRST_COMPLETED)
     if plane.restored.done() and not plane.restored.exception():
+        if first and not priority.before_others():
+            _log.info("no real-time scheduling here: a stop may take seconds beside agents that burn every core")
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     _log.info("plane stopping")
     failed = (plane.restored.done() and plane.restored.exception()) or (writer.died.is_set() and writer.failure)
@@ -284,9 +302,9 @@ def main(arguments: list[str] | None = None) -> int:
         give_to_group(instance.run_dir)
         with only_one(instance.run_dir / "plane.lock"):
             key = tokens.ensure_key(instance)
-            with contextlib.suppress(PermissionError):  # not root: a stop then waits behind what it is to stop
-                os.setpriority(os.PRIO_PROCESS, 0, NICE)
-            asyncio.run(serve(Plane(instance.plane_socket, instance.store_dir, key, settings, rules)))
+            priority.like_others()  # while it takes up what is stored; then before them
+            sys.setswitchinterval(SWITCH_S)
+            asyncio.run(serve(Plane(instance.plane_socket, instance.store_dir, key, settings, rules), first=True))
     except BlockingIOError:
         print(
             f"rubicon-plane: another plane of instance {instance.name} runs; 'rubicon down' stops it", file=sys.stderr

@@ -24,7 +24,7 @@ from typing import Any
 import structlog
 from google.protobuf.json_format import MessageToDict
 
-from rubicon.v1 import coverage_pb2, event_pb2, sensor_service_pb2, tokens
+from rubicon.v1 import coverage_pb2, event_pb2, priority, sensor_service_pb2, tokens
 from rubicon.v1.instance import Instance
 from sensor import logs
 from sensor.act.cgroup import Cgroup
@@ -45,7 +45,7 @@ from sensor.collect.ssh_config import SshConfigReader
 from sensor.errors import SensorError
 from sensor.kernel.abi import AgentFlag, EventKind
 from sensor.kernel.loader import Kernel
-from sensor.local import host, priority
+from sensor.local import host
 from sensor.local.context import Context
 from sensor.local.loop import LoopThread
 from sensor.local.server import LocalServer
@@ -118,6 +118,7 @@ class _Sensor:
             functools.partial(snapshot, self._kernel),
         )
         self._killer = Killer(self._enroller, settings.kill, settings.host.name, settings.host.boot_id)
+        self._collector.yield_to(lambda: self._killer.is_busy)
         self._containment = Containment(self._enroller, settings.contain, settings.host.name, settings.host.boot_id)
         self._watch = Watch(self._enroller, self._killer, self._containment, settings.enrol, self._kill_again)
         self._commands = Commands(self._enroller, self._killer, self._containment, self._watch, settings.host.name)
@@ -161,7 +162,8 @@ class _Sensor:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
         self._loop.add_signal_handler(priority.RUNAWAY, self._ran_away)
-        priority.before_others()
+        if not priority.before_others():
+            log.info("no real-time scheduling here: a kill may take seconds on a busy host")
         # A kill's thread makes many short system calls; with the default of 5 ms each could wait that long for a busy
         # decoder to give the interpreter back.
         sys.setswitchinterval(0.0005)
@@ -210,7 +212,7 @@ class _Sensor:
         assert self._loop
         log.error("a thread of the sensor does not pause; ordinary scheduling for a while")
         priority.like_others()
-        self._loop.call_later(10, priority.before_others)
+        self._loop.call_later(priority.AGAIN_S, priority.before_others)
 
     def _saw_end(self, _: event_pb2.Event) -> None:
         """An exit or a move: look soon, in case it was an agent's last or a leaver; a burst is one look."""

@@ -11,6 +11,7 @@ from controlplane.audit.audit import Audit
 from controlplane.audit.follow import Follower
 from controlplane.audit.record import Deed
 from controlplane.errors import Internal, PlaneError
+from controlplane.ingest.precedence import Precedence
 from controlplane.store.store import Store
 
 WAIT = 1.0
@@ -20,7 +21,8 @@ WAIT = 1.0
 class Witness:
     """For the event loop's thread."""
 
-    def __init__(self, store: Store, audit: Audit, follower: Follower) -> None:
+    def __init__(self, store: Store, audit: Audit, follower: Follower, precedence: Precedence) -> None:
+        self._precedence = precedence
         self._store = store
         self._audit = audit
         self._follower = follower
@@ -39,7 +41,8 @@ class Witness:
         Raises:
             Whatever `allowed` and `carry_out` raise.
         """
-        task = asyncio.create_task(self._call(method, identity, request, allowed, carry_out), name=f"call {method}")
+        work = self._stop if method in acts.RESPONSES else self._call
+        task = asyncio.create_task(work(method, identity, request, allowed, carry_out), name=f"call {method}")
         self._running.add(task)
         task.add_done_callback(self._ended)
         return await asyncio.shield(task)
@@ -63,6 +66,10 @@ class Witness:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _stop(self, *call: Any) -> Any:
+        with self._precedence.stop():
+            return await self._call(*call)
 
     async def _call(
         self,

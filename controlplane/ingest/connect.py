@@ -19,7 +19,6 @@ import asyncio
 import contextlib
 import re
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -30,6 +29,7 @@ from controlplane.errors import HostMismatch, InvalidArgument, StoreUnavailable
 from controlplane.ingest import check
 from controlplane.ingest.intake import Intake
 from controlplane.ingest.sensors import Sensor, Sensors
+from controlplane.ingest.stream import Backlog, Stream
 from controlplane.model import Boot, Changes, HostKey
 from controlplane.store.store import Store
 from rubicon.v1 import sensor_service_pb2, sensor_service_pb2_grpc
@@ -70,7 +70,7 @@ class SensorServicer(sensor_service_pb2_grpc.SensorServiceServicer):
         boot = Boot(hello.host, hello.boot_id)
         if self._store.writer.failure is not None:
             raise self._store.writer.failure
-        stream = _Stream(context)
+        stream = Stream(context)
         claims = caller.get()
         sensor = Sensor(
             boot,
@@ -125,21 +125,27 @@ class SensorServicer(sensor_service_pb2_grpc.SensorServiceServicer):
         return hello
 
     async def _serve(
-        self, stream: _Stream, sensor: Sensor, number: int, hello: sensor_service_pb2.Hello, requests: Requests
+        self, stream: Stream, sensor: Sensor, number: int, hello: sensor_service_pb2.Hello, requests: Requests
     ) -> None:
         """Run reader, sender and watchdog; the first that ends, ends all."""
-        reader = asyncio.create_task(self._read(stream, sensor, number, hello, requests), name="sensor-read")
+        backlog = Backlog()
+        taker = asyncio.create_task(self._take(stream, backlog, number, hello), name="sensor-take")
+        reader = asyncio.create_task(self._read(backlog, sensor, hello, requests), name="sensor-read")
         tasks = {
+            taker,
             reader,
             asyncio.create_task(stream.run_sender(), name="sensor-send"),
             asyncio.create_task(stream.watch_acks(self._give_up, self._store), name="sensor-acks"),
             asyncio.create_task(stream.stop.wait(), name="sensor-stop"),
         }
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if done == {reader} and reader.exception() is None:
+                # all is read; what it left in the backlog is still to be taken
+                done, _ = await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-            if reader in done:
+            if taker in done:
                 await stream.drain(self._give_up)
         finally:
             for task in tasks:
@@ -147,23 +153,13 @@ class SensorServicer(sensor_service_pb2_grpc.SensorServiceServicer):
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read(
-        self, stream: _Stream, sensor: Sensor, number: int, hello: sensor_service_pb2.Hello, requests: Requests
+        self, backlog: Backlog, sensor: Sensor, hello: sensor_service_pb2.Hello, requests: Requests
     ) -> None:
-        highest = max(0, hello.first_sequence - 1)
-        host = HostKey(hello.host, hello.boot_id, hello.clock_offset_ns)
+        """Results at once, whatever batches came before them: somebody waits for a stop. Batches in their order."""
         async for request in requests:
             kind = request.WhichOneof("kind")
             if kind == "batch":
-                batch = request.batch
-                if not batch.sequence:
-                    raise InvalidArgument("batch.sequence counts from 1")
-                if batch.sequence != highest + 1:
-                    _log.warning("batch out of order", host=hello.host, sequence=batch.sequence, after=highest)
-                highest = max(highest, batch.sequence)
-                check.events(batch.events)
-                now = check.offset(batch.clock_offset_ns) or hello.clock_offset_ns
-                host = host._replace(clock_offset_ns=now)
-                stream.acknowledge(await self._intake.take(number, host, batch), highest)
+                await backlog.put(request.batch)
             elif kind == "result":
                 if not self._sensors.answer(sensor, request.result):
                     _log.warning("result that nobody waits for", host=hello.host, command=request.result.id)
@@ -173,85 +169,18 @@ class SensorServicer(sensor_service_pb2_grpc.SensorServiceServicer):
                     await self._store.remember(sensor.boot, hello.clock_offset_ns, sensor.coverage)
             else:
                 raise InvalidArgument(f"a stream that stands does not say {kind or 'nothing'}")
+        backlog.end()
 
-
-class _Stream:
-    """The downward half of one stream: what waits to be sent, what waits to be acknowledged."""
-
-    def __init__(self, context: Any) -> None:
-        self._context = context
-        self._out: deque[sensor_service_pb2.ConnectResponse] = deque()
-        self._acked = 0
-        self._told = 0
-        self._news = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._unacked: deque[tuple[float, asyncio.Future[int]]] = deque()
-        self._waiting = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self.stop = asyncio.Event()
-
-    def send(self, message: sensor_service_pb2.ConnectResponse) -> None:
-        self._out.append(message)
-        self._idle.clear()
-        self._news.set()
-
-    def greet(self, message: sensor_service_pb2.ConnectResponse) -> None:
-        """The first message, before the sender runs: commands that came meanwhile wait behind it."""
-        self._out.appendleft(message)
-        self._idle.clear()
-        self._news.set()
-
-    def acknowledge(self, done: asyncio.Future[int], sequence: int) -> None:
-        """Acknowledge `sequence` once `done`; acknowledgements that pile up are sent as one."""
-
-        def durable(done: asyncio.Future[int]) -> None:
-            if done.cancelled() or done.exception() is not None:
-                return
-            self._acked = max(self._acked, sequence)
-            self._idle.clear()
-            self._news.set()
-
-        done.add_done_callback(durable)
-        self._unacked.append((self._loop.time(), done))
-        self._waiting.set()
-
-    async def run_sender(self) -> None:
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            while self._out:
-                await self._context.write(self._out.popleft())
-            if self._acked > self._told:
-                self._told = self._acked
-                ack = sensor_service_pb2.Ack(sequence=self._told)
-                await self._context.write(sensor_service_pb2.ConnectResponse(ack=ack))
-            if not self._news.is_set():
-                self._idle.set()
-
-    async def watch_acks(self, give_up: float, store: Store) -> None:
-        """End the stream when a batch is not durable `give_up` seconds after it came.
-
-        Raises:
-            StoreUnavailable: that happened.
-        """
-        while True:
-            while not self._unacked:
-                self._waiting.clear()
-                await self._waiting.wait()
-            since, done = self._unacked[0]
-            if not done.done():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(asyncio.shield(done), max(0.0, since + give_up - self._loop.time()))
-            if not done.done():
-                raise store.writer.failure or StoreUnavailable("the store did not take a batch in time")
-            done.result()
-            self._unacked.popleft()
-
-    async def drain(self, give_up: float) -> None:
-        """The sensor said all it had: tell it what is still to be acknowledged."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(give_up):
-                for _, done in list(self._unacked):
-                    await asyncio.shield(done)
-                await asyncio.sleep(0)
-                await self._idle.wait()
+    async def _take(self, stream: Stream, backlog: Backlog, number: int, hello: sensor_service_pb2.Hello) -> None:
+        highest = max(0, hello.first_sequence - 1)
+        host = HostKey(hello.host, hello.boot_id, hello.clock_offset_ns)
+        async for batch in backlog:
+            if not batch.sequence:
+                raise InvalidArgument("batch.sequence counts from 1")
+            if batch.sequence != highest + 1:
+                _log.warning("batch out of order", host=hello.host, sequence=batch.sequence, after=highest)
+            highest = max(highest, batch.sequence)
+            check.events(batch.events)
+            now = check.offset(batch.clock_offset_ns) or hello.clock_offset_ns
+            host = host._replace(clock_offset_ns=now)
+            stream.acknowledge(await self._intake.take(number, host, batch), highest)

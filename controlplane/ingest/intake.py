@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from controlplane import logs
 from controlplane.errors import StoreUnavailable
 from controlplane.ingest.deeds import Deeds, Told
+from controlplane.ingest.precedence import Precedence
 from controlplane.model import Agent, HostKey, ResponseWanted
 from controlplane.model.changes import Changes
 from controlplane.store import convert, schema
@@ -21,9 +22,13 @@ from controlplane.store.writer import Write
 from rubicon.v1 import event_pb2, sensor_service_pb2
 
 _log = logs.get("ingest")
-CHUNK = 200
-"""Events that go through the pipeline without a break, so that calls and other streams get their turn (about 2 ms): a stop
+TURN_S = 0.002
+"""Seconds that events may go through the pipeline without a break, so that calls and other streams get their turn: a stop
 takes a dozen turns."""
+FEWEST, MOST = 25, 1000
+"""Events of one turn."""
+REST_AFTER_S, REST_S = 0.01, 0.001
+"""Seconds of work after which intake pauses, and for how long: the plane runs before others, and leaves them some."""
 
 
 Apply = Callable[[HostKey, Sequence[event_pb2.Event]], Changes]
@@ -34,20 +39,27 @@ Ended = Callable[[Sequence[Agent]], Awaitable[None]]
 class Intake:
     """Takes batches of all streams."""
 
-    def __init__(self, store: Store, apply: Apply, carry_out: CarryOut, ended: Ended, deeds: Deeds) -> None:
+    def __init__(
+        self, store: Store, apply: Apply, carry_out: CarryOut, ended: Ended, deeds: Deeds, precedence: Precedence
+    ) -> None:
         """
         Args:
             apply: the pipeline: pure, in memory, on the loop.
             carry_out: does a response; runs as a task of its own after its alert is durable.
             ended: is told of agents whose end is durable.
             deeds: audits what was done at a sensor without the plane.
+            precedence: holds batches back while a stop is under way.
         """
+        self._precedence = precedence
         self._deeds = deeds
         self._ended = ended
         self._store = store
         self._apply = apply
         self._carry_out = carry_out
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._chunk = FEWEST * 4
+        self._rested = 0.0
 
     async def take(self, number: int, host: HostKey, batch: sensor_service_pb2.Batch) -> asyncio.Future[int]:
         """Bring a batch in; the future is done when it is durable (which can take long), and fails only with the writer.
@@ -60,16 +72,31 @@ class Intake:
                 counts as seen when the batch comes again.
         """
         events = batch.events
-        starts = range(0, len(events), CHUNK) or (0,)
-        for start in starts:
+        start = 0
+        while True:
+            await self._precedence.turn()
             await self._store.writer.room()
-            part = events[start : start + CHUNK]
-            last = start + CHUNK >= len(events)
+            part = events[start : start + self._chunk]
+            start += len(part)
+            last = start >= len(events)
             told = await self._deeds.look(host, part)
+            begin = self._loop.time()
             done = self._submit(number, host, part, batch.sequence if last else 0, told)
-            if not last:
-                await asyncio.sleep(0)
-        return done
+            await self._pause(len(part), begin)
+            if last:
+                return done
+
+    async def _pause(self, events: int, begin: float) -> None:
+        """After a turn: give others theirs, and make the next as large as TURN_S allows."""
+        now = self._loop.time()
+        if events >= self._chunk or now - begin > TURN_S:
+            wanted = int(self._chunk * min(2.0, max(0.5, TURN_S / max(now - begin, 1e-6))))
+            self._chunk = min(MOST, max(FEWEST, wanted))
+        if now - self._rested < REST_AFTER_S:
+            await asyncio.sleep(0)
+            return
+        await asyncio.sleep(REST_S)
+        self._rested = self._loop.time()
 
     def _submit(
         self,

@@ -36,6 +36,10 @@ from controlplane.store.segments import Index, Part, compress, encode
 from rubicon.v1 import alert_pb2, event_pb2, response_pb2
 
 _log = logs.get("store")
+GROUP_S = 0.02
+"""Seconds that a transaction should take: what is urgent waits for the one under way, at the mean half of that."""
+SMALLEST = 200
+"""Events of one group that are not too many in any case; a commit alone takes a millisecond or two."""
 _DEFECTS = (DataError, IntegrityError, InterfaceError, NotSupportedError, ProgrammingError)
 """Errors of the driver that no waiting cures: what was to be written is at fault, not the disk."""
 
@@ -71,6 +75,7 @@ class Writer:
         self._queue: deque[Write] = deque()
         self._urgent: deque[Write] = deque()
         self._group: list[Write] = []
+        self._size = SMALLEST
         self._wake = threading.Condition()
         self._stopping = False
         self._pending = 0
@@ -181,7 +186,9 @@ class Writer:
         """
         while True:
             try:
+                begin = time.monotonic()
                 count = self._write(group)
+                self._pace(count, time.monotonic() - begin)
                 break
             except _DEFECTS:
                 raise
@@ -202,6 +209,12 @@ class Writer:
         self._tell(group, first)
         return True
 
+    def _pace(self, events: int, seconds: float) -> None:
+        """Let the next group be as large as takes GROUP_S, from what this one took."""
+        if events >= self._size // 2 or seconds > GROUP_S:
+            wanted = int(self._size * min(2.0, max(0.5, GROUP_S / max(seconds, 1e-4))))
+            self._size = max(SMALLEST, min(self._settings.group_events, wanted))
+
     def _fail(self, failure: StoreUnavailable) -> None:
         """The writer has died: whoever waits learns it at once."""
         with self._wake:
@@ -220,7 +233,7 @@ class Writer:
             return urgent
         group: list[Write] = []
         events = 0
-        while self._queue and events < self._settings.group_events:
+        while self._queue and events < self._size:
             write = self._queue.popleft()
             if write.done is not None and write.done.cancelled() and not write.events:
                 continue

@@ -117,9 +117,9 @@ class Hunt:
         return any(task.agent not in (0, self.agent.number) or key(task) in self._shielded for task in housed)
 
     def kill(self, members: Sequence[Task]) -> None:
-        """SIGKILL each, by pidfd."""
+        """SIGKILL each, by pidfd, once: it cannot be lost, and who dies needs the processor."""
         for task in members:
-            if self.send(task, signal.SIGKILL):
+            if key(task) not in self._signalled and self.send(task, signal.SIGKILL):
                 self._signalled.add(key(task))
 
     def stop_all(self, deadline: float) -> None:

@@ -123,6 +123,11 @@ class Killer:
         with self._lock:
             return number in self._active
 
+    @property
+    def is_busy(self) -> bool:
+        """Any kill is under way."""
+        return bool(self._active)
+
     def adopt(self) -> None:
         """After a start: the clone tracepoints that an earlier sensor left go, unless somebody condemned lives."""
         with self._lock:
@@ -147,7 +152,7 @@ class Killer:
             if time.monotonic() > deadline:
                 return hunt.members(hunt.look())
             time.sleep(pause)  # dying takes a moment: the exit path of a large process frees its memory first
-            pause = min(pause * 1.5, 0.01)
+            pause = min(pause * 1.5, 0.003)
 
     def _finished(
         self, response: response_pb2.Response, hunt: Hunt, left: Sequence[Task], started: int

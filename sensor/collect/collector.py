@@ -36,6 +36,9 @@ LOSS_NS = 100_000_000
 TURN_SECONDS = 0.005
 """Turns of a busy ring are at least this far apart: fewer syncs, larger batches. After a pause the first turn is
 immediate."""
+YIELD_SECONDS = 0.2
+"""A kill has the processor and the interpreter to itself for so long; as long again is the collector's. The ring holds a
+second of what a fork bomb makes."""
 _HOLD_NS = 1_000_000_000
 _END_OF_TIME = 1 << 63
 _TIME = struct.Struct("<Q")
@@ -70,6 +73,8 @@ class Collector:
         self._watching = False
         self._timer: asyncio.TimerHandle | None = None
         self._read_ahead: list[bytes] = []
+        self._stop_under_way: Callable[[], bool] = lambda: False
+        self._free_until = 0.0
         self._writer = ThreadPoolExecutor(1, "spool")
 
     # -- what others call ---------------------------------------------------------------------------------------------
@@ -96,6 +101,10 @@ class Collector:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake.set)
 
+    def yield_to(self, stop_under_way: Callable[[], bool]) -> None:
+        """Read nothing while this is true: what a stop must do is many short steps, and who dies needs the processor too."""
+        self._stop_under_way = stop_under_way
+
     async def flush(self) -> None:
         """Return when everything that was emitted so far is durable."""
         await self._outbox.flush()
@@ -110,6 +119,7 @@ class Collector:
         self._loop = asyncio.get_running_loop()
         try:
             while True:
+                await self._give_way()
                 more = await self._turn()
                 if not more and self._stopping and not self._outbox:
                     break
@@ -127,6 +137,15 @@ class Collector:
             self._outbox.close()
 
     # -- one turn -----------------------------------------------------------------------------------------------------
+
+    async def _give_way(self) -> None:
+        assert self._loop is not None
+        begin = self._loop.time()
+        if begin < self._free_until or not self._stop_under_way():
+            return
+        while self._stop_under_way() and not self._stopping and self._loop.time() < begin + YIELD_SECONDS:
+            await asyncio.sleep(0.002)
+        self._free_until = 2 * self._loop.time() - begin
 
     async def _turn(self) -> bool:
         """Move what is there into the spool; True when there is probably more."""

@@ -1,4 +1,4 @@
-"""The scheduler's order: the sensor before others, and a runaway thread like the others."""
+"""The scheduler's order: a daemon before others, and a runaway thread like the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.root
 PROGRAM = """
 import os, signal, sys, threading, time
-from sensor.local import priority
+from rubicon.v1 import priority
 ran_away = []
 signal.signal(priority.RUNAWAY, lambda *_: (ran_away.append(1), priority.like_others()))
 waiting = threading.Event()
@@ -28,7 +28,7 @@ waiting.set()
 """
 REFUSED = """
 import ctypes, os
-from sensor.local import priority
+from rubicon.v1 import priority
 ctypes.CDLL(None).prctl(24, 23)  # PR_CAPBSET_DROP, CAP_SYS_NICE
 os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
 assert priority.before_others() is False
