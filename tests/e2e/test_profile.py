@@ -102,9 +102,9 @@ def test_what_root_loses_and_keeps(host: Host, calls: str) -> None:
     assert tried(host, calls, "trace-child", "keyctl", "inet") == ["ok"] * 3
     sensor = host.daemon("rubicon-sensor")
     for file in ("environ", "mem", "root/"):
-        assert host.rubicon("run", "-q", "--", "head", "-c1", f"/proc/{sensor}/{file}").stderr.endswith(
-            "Permission denied\n"
-        )
+        for user, answer in (("root", "No such file or directory"), ("nobody", "Permission denied")):
+            done = host.rubicon("run", "-q", "--user", user, "--", "head", "-c1", f"/proc/{sensor}/{file}", cwd="/")
+            assert done.stderr.endswith(f"{answer}\n")
     done = host.rubicon("run", "-q", "--", "sh", "-c", "chown 1:1 /proc/self/fd/3 3>$(mktemp) && nice -n -5 true")
     assert (done.returncode, done.stderr) == (0, "")
 

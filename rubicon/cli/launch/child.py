@@ -27,7 +27,7 @@ _DEFAULT = (
     signal.SIGPIPE,
     signal.SIGXFSZ,
 )
-_PROFILE, _EXEC = b"p", b"x"
+_WALLS, _PROFILE, _EXEC = b"w", b"p", b"x"
 """At which step the child failed; errno follows."""
 
 
@@ -39,10 +39,9 @@ class NotStarted(Exception):
 
     def __init__(self, program: str, told: bytes) -> None:
         step, number = told[:1], int(told[1:])
-        if step == _PROFILE:
-            super().__init__(
-                f"the kernel refuses the launch profile, and so {program} was not run: {os.strerror(number)}"
-            )
+        if step in (_WALLS, _PROFILE):
+            what = "the launch profile" if step == _PROFILE else "the launch profile's mounts"
+            super().__init__(f"the kernel refuses {what}, and so {program} was not run: {os.strerror(number)}")
             self.status = 125
         else:
             super().__init__(f"{program}: {os.strerror(number)}")
@@ -126,11 +125,13 @@ class Child:
 
 
 def _become(command: Sequence[str], identity: Identity, profile: Profile, report: int, ignored: Sequence[int]) -> int:
-    step = _PROFILE
+    step = _WALLS
     try:
         for number in _DEFAULT:
             signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        profile.build_walls(root=identity.uid == 0)
+        step = _PROFILE
         profile.apply()
         step = _EXEC
         identity.become()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.adversary.field import ATTACKS, Container, alerts, privileged
+from tests.e2e.adversary.field import ATTACKS, Container, alerts, privileged, under_profile
 from tests.e2e.adversary.fight import known
 from tests.e2e.adversary.rows import DONE, EITHER, NOT_THERE, REFUSED, Row, check
 from tests.e2e.host import Host, until
@@ -27,10 +27,11 @@ def test_signals_and_tracing(host: Host, container: Container) -> None:
             Row(f"pidfd-signal:{pid},0", NOT_THERE),
             Row(f"ptrace:{pid}", NOT_THERE),
             Row(f"take-descriptor:{pid}", NOT_THERE),
-            Row(f"open-file:/proc/{pid}/mem,w", NOT_THERE),
-            Row(f"open-file:/proc/{pid}/environ", NOT_THERE),
-            Row(f"root-of:{pid}", NOT_THERE),
-            Row(f"write:/proc/{pid}/oom_score_adj,1000", NOT_THERE, REFUSED | DONE, EITHER),
+            Row(f"open-file:/proc/{pid}/mem,w", NOT_THERE, NOT_THERE),
+            Row(f"open-file:/proc/{pid}/environ", NOT_THERE, NOT_THERE),
+            Row(f"root-of:{pid}", NOT_THERE, NOT_THERE),
+            Row(f"write:/proc/{pid}/oom_score_adj,1000", NOT_THERE, NOT_THERE, EITHER),
+            Row(f"prlimit:{pid}", REFUSED | NOT_THERE),
         ]
     check(host, container, rows)
 
@@ -84,22 +85,69 @@ def test_sockets_of_the_daemons(host: Host, container: Container) -> None:
 
 
 def test_files_of_the_daemons(host: Host, container: Container) -> None:
-    """Root's files are open to who is root on the host's file system; a container does not have them."""
+    """Root's files are open to who is root with all rights; otherwise there is an empty folder in their place."""
     instance = host.instance
     files = [instance.token_key, *instance.store_dir.glob("*.db"), *instance.spool_dir.glob("*.segment")]
     assert len(files) >= 2
-    rows = [Row(f"open-file:{path},{how}", NOT_THERE, DONE) for path in files for how in "rw"]
-    rows.append(Row(f"by-handle:{instance.state_dir}", NOT_THERE, DONE))
+    rows = [Row(f"open-file:{path},{how}", NOT_THERE, NOT_THERE) for path in files for how in "rw"]
+    rows += [Row(f"by-handle:{path}", REFUSED | NOT_THERE) for path in ("/", instance.state_dir)]
+    # below what lies over it; for host root the kernel has locked other mounts of this host's, or has not
+    rows += [Row(f"look-under:{instance.token_key},{how}", EITHER, host=EITHER) for how in ("bind", "tree", "layer")]
+    rows += [Row(f"in-user-namespace:unmount,{instance.state_dir}", REFUSED | NOT_THERE, host=REFUSED)]
     check(host, container, rows)
+    words = [f"look-under:{instance.token_key},{how}" for how in ("bind", "tree", "layer")]
+    words += [f"unmount:{instance.state_dir}", f"move-away:{instance.state_dir}", f"remove:{instance.state_dir}"]
+    words += [f"write:{instance.state_dir}/token.key,x"]
+    assert set(under_profile(host, *words)) <= REFUSED | {"EBUSY", "EISDIR"}
+
+
+def test_the_state_folder_at_another_place(host: Host, tmp_path: Path) -> None:
+    """A file system may be mounted twice, whole or in part; the folder that CMD is started in is there without its path."""
+    instance = host.instance
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    script = (
+        f"mount --bind {instance.state_dir.parent} {whole}; mount --bind {instance.spool_dir} {part}; exec " + '"$@"'
+    )
+    whole.mkdir()
+    part.mkdir()
+    words = [
+        f"open-file:{whole}/{instance.name}/token.key",
+        f"open-file:{part}/{min(instance.spool_dir.iterdir()).name}",
+    ]
+    around = ["unshare", "--mount", "sh", "-euc", script, "sh"]
+    for options, wanted in (((), ["ENOENT"] * 2), (("--privileged",), ["ok"] * 2)):
+        run = host.command("run", "-q", "--user", "root", *options, "--", *ATTACKS, *words)
+        done = subprocess.run(
+            [*around, *run], env=host.environment, cwd="/", capture_output=True, text=True, check=True
+        )
+        assert done.stdout.split() == wanted
+    for folder, wanted in ((instance.state_dir, ["ENOENT", "EROFS"]), (instance.run_dir, ["ENOENT", "EROFS"])):
+        run = host.command("run", "-q", "--user", "root", "--", *ATTACKS, "open-file:token.key", "write:forged,x")
+        done = subprocess.run(run, env=host.environment, cwd=folder, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == wanted
+    done = host.rubicon("run", "-q", "--user", "root", "--", "true", cwd=instance.spool_dir)
+    assert (done.returncode, "mounts" in done.stderr) == (125, True), "what is hidden cannot be where it is"
+
+
+def test_sockets_cannot_be_replaced(host: Host, container: Container) -> None:
+    """Whoever could put a socket of its own there would be asked in the daemons' place, and shown their callers' tokens."""
+    plane = host.instance.plane_socket
+    words = [f"remove:{plane}", f"move-away:{plane}", f"move-away:{plane.parent}", f"writable-again:{plane.parent}"]
+    words += [f"write:{plane.parent}/forged.sock,x"]
+    assert set(under_profile(host, *words)) <= REFUSED | {"EBUSY"}
+    assert set(container(*words)) <= REFUSED | NOT_THERE
+    assert plane.is_socket()
 
 
 def test_a_user_reaches_none_of_it(host: Host) -> None:
     """What an agent ought to be: nobody special."""
     instance = host.instance
-    words = [f"open-file:{instance.token_key}", f"open-file:{instance.spool_dir},d", f"connect:{instance.plane_socket}"]
+    hidden = [f"open-file:{instance.token_key}", f"open-file:{instance.spool_dir},d"]
+    words = [*hidden, f"connect:{instance.plane_socket}"]
     words += [f"connect:{instance.sensor_socket}", *(f"signal:{host.daemon(name)},0" for name in DAEMONS)]
     words += ["root-of:1", "raise-limit:RLIMIT_NOFILE", "set-clock", f"prlimit:{host.daemon('rubicon-sensor')}"]
     command = ("/usr/bin/python3", "-S", "-c", Path(ATTACKS[2]).read_text(), *words)
     done = host.rubicon("run", "-q", "--user", "nobody", "--", *command, cwd="/")
     results = dict(zip(words, done.stdout.split("\n"), strict=False))
+    assert [results.pop(word) for word in hidden] == ["ENOENT"] * 2
     assert {word: what for word, what in results.items() if what not in REFUSED} == {}, done.stderr

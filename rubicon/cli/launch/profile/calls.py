@@ -8,7 +8,7 @@ import sys
 from types import ModuleType
 from typing import Protocol, cast
 
-from rubicon.cli.launch.profile.lists import OTHER_FAMILIES, REFUSED, SOCKET_CALLS, refused_families
+from rubicon.cli.launch.profile.lists import OTHER_FAMILIES, REFUSED, SOCKET_CALLS, Argument, refused_families
 from rubicon.client.errors import RubiconError
 
 _SONAMES = {"c": None, "seccomp": "libseccomp.so.2"}
@@ -39,7 +39,9 @@ def built() -> Filter:
         # load() says what the kernel said, not ECANCELED
         made.set_attr(seccomp.Attr.API_SYSRAWRC, 1)
         for call in REFUSED:
-            made.add_rule_exactly(seccomp.ERRNO(call.errno), call.name)
+            made.add_rule_exactly(
+                seccomp.ERRNO(call.errno), call.name, *(_argument(seccomp, one) for one in call.where)
+            )
         for name in SOCKET_CALLS:
             for condition in refused_families():
                 argument = seccomp.Arg(0, getattr(seccomp, condition.comparison), condition.number)
@@ -50,6 +52,13 @@ def built() -> Filter:
             "it needs libseccomp 2.5 or newer; --privileged runs CMD without the profile",
         ) from error
     return cast(Filter, made)
+
+
+def _argument(seccomp: ModuleType, argument: Argument) -> object:
+    comparison = getattr(seccomp, argument.comparison)
+    if argument.mask:
+        return seccomp.Arg(argument.place, comparison, argument.mask, argument.number)
+    return seccomp.Arg(argument.place, comparison, argument.number)
 
 
 def _pyseccomp() -> ModuleType:

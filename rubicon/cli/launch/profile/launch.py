@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rubicon.cli.launch.profile.lists import DROPPED
+from rubicon.v1.instance import Instance
 
 if TYPE_CHECKING:
     from rubicon.cli.launch.profile.calls import Filter
@@ -19,11 +20,13 @@ class Profile:
         restricted: False with --privileged: CMD keeps all that the caller has.
         no_new_privs: no setuid program gives CMD rights.
         forced: it does not say so because it was asked to, but because the caller may not filter without.
+        walled: CMD gets mounts of its own; not where the caller may not mount.
     """
 
     restricted: bool
     no_new_privs: bool
     forced: bool = False
+    walled: bool = False
     _filter: Filter | None = None
 
     def ready(self) -> Profile:
@@ -34,9 +37,23 @@ class Profile:
         """
         if not self.restricted:
             return self
-        from rubicon.cli.launch.profile import calls
+        from rubicon.cli.launch.profile import calls, walls  # noqa: F401 - the child is to find them imported
 
-        return Profile(self.restricted, self.no_new_privs, self.forced, calls.built())
+        return replace(self, _filter=calls.built())
+
+    def build_walls(self, *, root: bool) -> None:
+        """Put this process behind the walls (`walls.build`), before anything else is taken from it.
+
+        Args:
+            root: CMD's user is root.
+
+        Raises:
+            OSError: the kernel has refused one; CMD must not run.
+        """
+        if self.walled:
+            from rubicon.cli.launch.profile import walls
+
+            walls.build(Instance.current(), root=root)
 
     def apply(self) -> None:
         """Put this process under it, before it changes its user: a filter without no_new_privs needs CAP_SYS_ADMIN.
@@ -65,4 +82,9 @@ def chosen(*, privileged: bool, no_new_privs: bool) -> Profile:
     from rubicon.cli.launch.profile import capabilities
 
     may = capabilities.effective(capabilities.SYS_ADMIN, capabilities.SETPCAP)
-    return Profile(restricted=True, no_new_privs=no_new_privs or not may, forced=not may and not no_new_privs)
+    return Profile(
+        restricted=True,
+        no_new_privs=no_new_privs or not may,
+        forced=not may and not no_new_privs,
+        walled=capabilities.effective(capabilities.SYS_ADMIN),
+    )

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from rubicon.cli.launch.profile.lists import CONTAINER, OTHER_FAMILIES, REFUSED, SOCKET_CALLS, refused_families
+from rubicon.cli.launch.profile.lists import (
+    CONTAINER,
+    OTHER_FAMILIES,
+    REFUSED,
+    SOCKET_CALLS,
+    Argument,
+    refused_families,
+)
 
 
 def seccomp() -> dict[str, Any]:
@@ -14,6 +21,7 @@ def seccomp() -> dict[str, Any]:
     """
     calls = [
         {"names": [call.name], "action": "SCMP_ACT_ERRNO", "errnoRet": call.errno, "comment": call.why}
+        | ({"args": [_argument(one) for one in call.where]} if call.where else {})
         for call in REFUSED
     ]
     families = [
@@ -26,6 +34,11 @@ def seccomp() -> dict[str, Any]:
         for condition in refused_families()
     ]
     return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": calls + families}
+
+
+def _argument(argument: Argument) -> dict[str, Any]:
+    told = {"index": argument.place, "value": argument.number, "op": f"SCMP_CMP_{argument.comparison}"}
+    return told | {"value": argument.mask, "valueTwo": argument.number} if argument.mask else told
 
 
 def capabilities() -> dict[str, list[str]]:

@@ -22,6 +22,7 @@ BPF, CLONE3, PIDFD_OPEN, PIDFD_GETFD, OPEN_BY_HANDLE, PROCESS_VM_READV, SETNS = 
 MAP_NEXT_ID, PROG_NEXT_ID, LINK_NEXT_ID, OBJ_GET, MAP_FD_BY_ID, LINK_FD_BY_ID = 12, 11, 31, 7, 14, 30
 MAP_DELETE, LINK_DETACH = 3, 34
 PTRACE_SEIZE, CLONE_INTO_CGROUP, NEWUSER, NEWNS, NEWNET, NEWCGROUP = 0x4206, 1 << 33, 1 << 28, 1 << 17, 1 << 30, 1 << 25
+CLONE, NEWPID, BIND, REC, REQUEST_KEY, TIOCSTI, TIOCLINUX = 56, 1 << 29, 4096, 16384, 249, 0x5412, 0x541C
 
 
 def checked(result: int) -> int:
@@ -127,14 +128,98 @@ def unshare(flags: int) -> None:
     checked(LIBC.unshare(flags))
 
 
-def in_user_namespace(attack: str, *arguments: str) -> None:
-    """The same with all capabilities in a new user and mount namespace, where they count for nothing outside."""
+def become_root_inside(flags: int) -> None:
     uid, gid = os.getuid(), os.getgid()
-    unshare(NEWUSER | NEWNS)
+    unshare(NEWUSER | NEWNS | flags)
     write("/proc/self/setgroups", "deny")
     write("/proc/self/uid_map", f"0 {uid} 1")
     write("/proc/self/gid_map", f"0 {gid} 1")
+
+
+def in_user_namespace(attack: str, *arguments: str) -> None:
+    """The same with all capabilities in a new user and mount namespace, where they count for nothing outside."""
+    become_root_inside(0)
     ATTACKS[attack](*arguments)
+
+
+def in_cgroup_namespace(attack: str, *arguments: str) -> None:
+    """The same where a hierarchy of cgroups may be mounted."""
+    become_root_inside(NEWCGROUP)
+    ATTACKS[attack](*arguments)
+
+
+def born_in_cgroup_namespace() -> None:
+    """By clone, not by unshare."""
+    child = call(CLONE, NEWUSER | NEWCGROUP | 17, 0, 0, 0, 0)
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def on_new_proc(attack: str, path: str, *arguments: str) -> None:
+    """The same on a /proc mounted anew, in a user and pid namespace, where nothing lies over it."""
+    become_root_inside(NEWPID)
+    child = os.fork()
+    if child == 0:
+        number = 0
+        try:
+            checked(LIBC.mount(b"proc", b"/tmp", b"proc", 0, None))
+            ATTACKS[attack](f"/tmp/{path}", *arguments)
+        except OSError as error:
+            number = error.errno or errno.EIO
+        os._exit(number)
+    if status := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        raise OSError(status, "")
+
+
+def look_under(path: str, how: str) -> None:
+    """A file below what was mounted over it: by the file system's root elsewhere, alone or as a layer, and by unmounting."""
+    become_root_inside(0)
+    checked(LIBC.mount(b"none", b"/tmp", b"tmpfs", 0, None))
+    for name in ("here", "upper", "work"):
+        os.mkdir(f"/tmp/{name}")
+    if how == "bind":
+        checked(LIBC.mount(b"/", b"/tmp/here", None, BIND, None))
+    elif how == "tree":
+        checked(LIBC.mount(b"/", b"/tmp/here", None, BIND | REC, None))
+        checked(LIBC.umount2(f"/tmp/here{os.path.dirname(path)}".encode(), 2))
+    else:
+        options = b"lowerdir=/,upperdir=/tmp/upper,workdir=/tmp/work"
+        checked(LIBC.mount(b"none", b"/tmp/here", b"overlay", 0, options))
+    open_file(f"/tmp/here{path}")
+
+
+def writable_again(path: str) -> None:
+    """Take the read-only flag off a mount."""
+    become_root_inside(0)
+    checked(LIBC.mount(None, path.encode(), None, 32 | BIND, None))
+
+
+def move_away(path: str) -> None:
+    """A folder out of its place, to put another there; and back."""
+    os.rename(path, f"{path}-away")
+    os.rename(f"{path}-away", path)
+
+
+def ask_for_a_key() -> None:
+    """The kernel runs /sbin/request-key for it, as root; ENOKEY where there is none."""
+    call(REQUEST_KEY, b"user", b"rubicon-attack", b"told", 0)
+
+
+def type_in(number: str = "") -> None:
+    """A character into the input of a terminal, by the number cut to 32 bits as well."""
+    ours = os.openpty()[1]
+    call(16, ours, ctypes.c_uint64(int(number or TIOCSTI)), b"x")
+
+
+def paste() -> None:
+    """The same by the console's own clipboard; ENOTTY on another terminal."""
+    call(16, os.openpty()[1], TIOCLINUX, b"\3")
+
+
+def snapshot(number: str) -> None:
+    """Of a btrfs subvolume; another file system answers ENOTTY."""
+    call(16, os.open("/", os.O_RDONLY), ctypes.c_uint64(int(number, 16)), ctypes.create_string_buffer(4096))
 
 
 def enter(pid: str, kind: str) -> None:
@@ -236,13 +321,11 @@ def kinds(family: str) -> None:
     socket.socket(int(family), socket.SOCK_DGRAM).close()
 
 
-HELPERS = ("checked", "call", "bpf", "own_cgroup")
+HELPERS = ("checked", "call", "bpf", "own_cgroup", "become_root_inside", "main")
 ATTACKS: dict[str, Callable[..., object]] = {
     name.replace("_", "-"): value
     for name, value in list(globals().items())
-    if callable(value)
-    and getattr(value, "__module__", "") == "__main__"
-    and name not in ("checked", "call", "bpf", "own_cgroup")
+    if callable(value) and getattr(value, "__module__", "") == "__main__" and name not in HELPERS
 }
 
 
