@@ -25,6 +25,7 @@ enum limit {
 	LIMIT_COMM = 16,
 	LIMIT_STDIO = 3,
 	LIMIT_ALLOW_PORTS = 14, /* ports of one destination that an isolated agent may still reach */
+	LIMIT_GUARDED = 3,	/* daemons that are guarded: sensor, plane, supervisor */
 };
 
 enum event_kind {
@@ -43,10 +44,11 @@ enum event_kind {
 	EVENT_PACKET = 18,
 	EVENT_UNIX_CONNECT = 19,
 	EVENT_UNIX_SEND = 20,
+	EVENT_TAMPER = 21,
 };
 
 enum event_class {
-	CLASS_PROCESS = 1, /* fork exec exit join */
+	CLASS_PROCESS = 1, /* fork exec exit join tamper */
 	CLASS_FLOW = 2,	   /* bind listen connect establish close unix_connect */
 	CLASS_PAYLOAD = 3, /* payload */
 	CLASS_BULK = 4,	   /* socket send packet unix_send */
@@ -111,147 +113,6 @@ enum close_reason {
 	CLOSE_CLOSED = 1,
 	CLOSE_REFUSED = 2,
 	CLOSE_RESET = 3,
-};
-
-/* Value of the tag hash, keyed by tgid. Written at enrolment and at fork with BPF_NOEXIST, deleted when the last thread exits. */
-struct tag {
-	__u64 agent;
-	__u64 start_time;
-	__u32 flags;
-	__u32 padding;
-};
-
-/* Value of the cgroup hash, keyed by the enrolled cgroup's id on the default hierarchy. */
-struct cgroup_tag {
-	__u64 agent;
-};
-
-/* A token bucket. */
-struct budget {
-	__u64 tokens;
-	__u64 refilled_ns; /* 0: never yet */
-};
-
-/* Value of the agent hash, keyed by agent: what the hooks must know of one agent. */
-struct agent_state {
-	__u64 cgroup_id;
-	__u32 flags;
-	__u32 tasks; /* tagged processes alive, kept by the hooks */
-	struct budget budgets[CLASS_COUNT];
-};
-
-/* Bits of owner.flags beyond enum event_flag's 16. */
-enum owner_flag {
-	OWNER_IN_SYNCED = 1 << 16,  /* next_in is known */
-	OWNER_OUT_SYNCED = 1 << 17, /* next_out is known */
-	OWNER_CUT = 1 << 18,	    /* an isolated agent holds it, though it is not its own: dropped and destroyed */
-};
-
-/*
- * Socket-local owner: set at creation and connect, inherited by accepted sockets, outlives its maker's tag. Not above 120 bytes:
- * with what the kernel puts before it that is an allocation of 192.
- */
-struct owner {
-	__u64 agent;
-	__u64 start_time;
-	__u64 opened_ns;
-	__u64 bytes_in;
-	__u64 bytes_out;
-	__u64 last_in_ns;
-	__u64 last_out_ns;
-	__u64 netns_cookie;
-	__u32 pid;
-	__u32 packets_in;
-	__u32 packets_out;
-	__u16 payloads_in;
-	__u16 payloads_out;
-	__u32 flags;			/* enum event_flag: EVENT_SSH, EVENT_OUTBOUND; enum owner_flag */
-	__u32 next_in;			/* TCP sequence number after the last inbound payload byte */
-	__u32 next_out;			/* the same, outbound */
-	__u32 sends;			/* datagrams with a destination of their own */
-	__u32 sent[LIMIT_DESTINATIONS]; /* hashes of the last destinations */
-	__u8 head_in[LIMIT_HEAD];
-	__u8 head_out[LIMIT_HEAD];
-};
-
-/* Key of the allow trie: `prefix` counts family and agent (96 bits) and then the bits of the network. */
-struct allow_key {
-	__u32 prefix;
-	__u32 family;
-	__u64 agent;
-	__u8 address[16];
-};
-
-/* Value of the allow trie: a destination that an isolated agent may still reach. */
-struct allow {
-	__u32 listed; /* ports; 0: any */
-	__u16 ports[LIMIT_ALLOW_PORTS];
-};
-
-/* A process in an agent's cgroup that an agent brought there. Value of the stranger hash, keyed by tgid. */
-struct stranger {
-	__u64 start_time;
-};
-
-/* An agent's process that found no place in the tag hash. Value of the hash of those, keyed by tgid. */
-struct untagged {
-	__u64 agent;
-	__u64 start_time;
-};
-
-/* One thread group as the task iterator shows it; not a ring record. */
-struct task_entry {
-	__u64 start_time;
-	__u64 parent_start_time;
-	__u64 agent; /* 0: not tagged */
-	__u64 cgroup_id;
-	__u32 pid;
-	__u32 parent_pid;
-	__u32 state; /* letter, as in /proc/PID/stat; Z or X only when no thread of the group lives */
-	__u32 flags; /* enum tag_flag */
-	char comm[LIMIT_COMM];
-};
-
-/* One descriptor of a socket as the task_file iterator shows it; not a ring record. */
-struct socket_entry {
-	__u64 agent;
-	__u64 start_time;
-	__u64 cookie;
-	__u32 pid;
-	__u32 netns; /* inode of the socket's network namespace */
-	__u16 family;
-	__u16 type;
-	__u16 protocol;
-	__u16 state;  /* as enum TCP_ESTABLISHED … */
-	__u32 denied; /* 1: its agent is isolated, and may not have it */
-	__u32 padding;
-};
-
-/* What control.bpf.c does; its arguments stand there. */
-enum control_operation {
-	CONTROL_TAG_ADD = 1,
-	CONTROL_TAG_DELETE = 2,
-	CONTROL_AGENT_PUT = 3,
-	CONTROL_AGENT_FLAGS = 4,
-};
-
-/* Key of the loss hash. */
-struct account {
-	__u64 agent;
-	__u32 event_class;
-	__u32 reason;
-};
-
-/* Written by the sensor before attaching; read by every hook. One entry. */
-struct hook_config {
-	__u64 epoch;
-	__u64 rate[CLASS_COUNT]; /* tokens a second, 0 for no limit */
-	__u64 burst[CLASS_COUNT];
-	__u64 wakeup_bytes;   /* ring fill at which the reader is woken */
-	__u32 tag_high_water; /* tags at which an agent that holds many is condemned when it forks */
-	__u32 tag_limit;      /* tags at which any agent is */
-	__u32 sensor_pid;
-	__u32 padding;
 };
 
 struct event_header {
@@ -388,6 +249,16 @@ struct unix_send_event {
 	__u64 cookie;
 	__u32 length;
 	__u32 padding;
+};
+
+/* A signal to a daemon that is guarded. The header is the sender's. */
+struct tamper_event {
+	struct event_header header;
+	__u64 target_start_time;
+	__u32 target_pid;
+	__u32 guarded; /* enum guarded */
+	__u32 signal;
+	__u32 by_kernel; /* not kill(2) and its like: ptrace, cgroup.kill, the OOM killer, on the sender's account */
 };
 
 #pragma clang diagnostic pop

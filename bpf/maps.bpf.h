@@ -7,7 +7,7 @@
 #ifndef RUBICON_MAPS_BPF_H
 #define RUBICON_MAPS_BPF_H
 
-#include "events.h"
+#include "values.h"
 #include <bpf/bpf_helpers.h>
 
 #define MAP_HASH(NAME, KEY, VALUE, ENTRIES)      \
@@ -99,6 +99,7 @@ union abi {
 	struct packet_event packet;
 	struct unix_connect_event unix_connect;
 	struct unix_send_event unix_send;
+	struct tamper_event tamper;
 	struct task_entry task;
 	struct socket_entry socket_entry;
 	struct tag tag;
@@ -123,6 +124,7 @@ union abi {
 	enum descriptor_kind descriptor_kind;
 	enum close_reason close_reason;
 	enum owner_flag owner_flag;
+	enum guarded guarded;
 	enum control_operation control_operation;
 };
 union abi *abi_types __attribute__((section(".abi"), used));

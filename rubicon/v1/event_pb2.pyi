@@ -522,7 +522,9 @@ class Tamper(_message.Message):
     ACTION_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     action: _builtins.str
-    """What it did, e.g. "local-socket", "sensor-signal", "bpf"."""
+    """What it did: "local-socket", "file-open", "signal", "ptrace", "bpf-access", "foreign-program", "tag-removed",
+    "link-detached", "link-replaced", "pin-removed", "settings-changed".
+    """
     detail: _builtins.str
     """In words."""
     def __init__(

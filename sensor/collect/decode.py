@@ -22,6 +22,7 @@ DECODERS: dict[int, tuple[Decoder, int]] = {
     EventKind.EXEC: (decode_process.decode_exec, EventClass.PROCESS),
     EventKind.EXIT: (decode_process.decode_exit, EventClass.PROCESS),
     EventKind.JOIN: (decode_process.decode_join, EventClass.PROCESS),
+    EventKind.TAMPER: (decode_process.decode_tamper, EventClass.PROCESS),
     EventKind.SOCKET: (decode_flow.decode_socket, EventClass.BULK),
     EventKind.BIND: (decode_flow.decode_bind, EventClass.FLOW),
     EventKind.LISTEN: (decode_flow.decode_listen, EventClass.FLOW),

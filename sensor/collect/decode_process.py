@@ -1,4 +1,4 @@
-"""Records about processes: fork, exec, exit, join. Each function fills an event from the bytes after the header.
+"""Records about processes: fork, exec, exit, join, tamper. Each function fills an event from the bytes after the header.
 
 Paths are text on the wire, and a path may hold any byte but NUL: what is not UTF-8 becomes a visible `\\xNN`. Arguments
 stay bytes.
@@ -6,9 +6,11 @@ stay bytes.
 
 from __future__ import annotations
 
+import signal
+
 from rubicon.v1 import event_pb2, ids
 from sensor.errors import UndecodableRecord
-from sensor.kernel.abi import EXEC, EXIT, FORK, HEADER, JOIN, DescriptorKind, EventFlag
+from sensor.kernel.abi import EXEC, EXIT, FORK, HEADER, JOIN, TAMPER, DescriptorKind, EventFlag, Guarded
 
 _START = HEADER.size
 _VARIABLE = _START + EXEC.size
@@ -120,3 +122,26 @@ def decode_join(record: bytes, flags: int, event: event_pb2.Event) -> None:
     join.cgroup_id = cgroup_id
     join.reason = reason & 0x7FFFFFFF
     join.cgroup_agent_id = ids.agent_id(cgroup_agent)
+
+
+def decode_tamper(record: bytes, flags: int, event: event_pb2.Event) -> None:
+    """A signal to a daemon.
+
+    Raises:
+        UndecodableRecord: it names no daemon that there is.
+    """
+    _, pid, guarded, number, by_kernel = TAMPER.unpack_from(record, _START)
+    try:
+        daemon = Guarded(guarded).name.lower()
+    except ValueError:
+        raise UndecodableRecord(f"tamper record names daemon {guarded}") from None
+    how = "had the kernel send" if by_kernel else "sent"
+    event.tamper.action = "signal"
+    event.tamper.detail = f"{how} {_signal(number)} to the {daemon} (process {pid})"
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

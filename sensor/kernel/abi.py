@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final, NamedTuple
 
-DIGEST: Final = "a2fd7cca29c96e20"
+DIGEST: Final = "95ebdd33b0955b14"
 """Of every layout, name and number below."""
 
 HEADER: Final = Struct("<2HI5Q2I")
@@ -50,6 +50,9 @@ UNIX_CONNECT: Final = Struct("<QI4x")
 
 UNIX_SEND: Final = Struct("<QI4x")
 """struct unix_send_event after what it begins with: cookie, length"""
+
+TAMPER: Final = Struct("<Q4I")
+"""struct tamper_event after what it begins with: target_start_time, target_pid, guarded, signal, by_kernel"""
 
 TASK: Final = Struct("<4Q4I16s")
 """struct task_entry: start_time, parent_start_time, agent, cgroup_id, pid, parent_pid, state, flags, comm"""
@@ -91,9 +94,10 @@ ACCOUNT: Final = Struct("<Q2I")
 BUDGET: Final = Struct("<2Q")
 """struct budget: tokens, refilled_ns"""
 
-CONFIG: Final = Struct("<12Q3I4x")
+CONFIG: Final = Struct("<12Q2I3Q3I4x")
 """struct hook_config: epoch, rate0, rate1, rate2, rate3, rate4, burst0, burst1, burst2, burst3, burst4,
-wakeup_bytes, tag_high_water, tag_limit, sensor_pid"""
+wakeup_bytes, tag_high_water, tag_limit, guarded_start_time0, guarded_start_time1, guarded_start_time2,
+guarded_pid0, guarded_pid1, guarded_pid2"""
 
 
 class TaskValue(NamedTuple):
@@ -259,7 +263,12 @@ class ConfigValue(NamedTuple):
     wakeup_bytes: int
     tag_high_water: int
     tag_limit: int
-    sensor_pid: int
+    guarded_start_time0: int
+    guarded_start_time1: int
+    guarded_start_time2: int
+    guarded_pid0: int
+    guarded_pid1: int
+    guarded_pid2: int
 
 
 class Limit(IntEnum):
@@ -276,6 +285,7 @@ class Limit(IntEnum):
     COMM = 16
     STDIO = 3
     ALLOW_PORTS = 14
+    GUARDED = 3
 
 
 class EventKind(IntEnum):
@@ -296,6 +306,7 @@ class EventKind(IntEnum):
     PACKET = 18
     UNIX_CONNECT = 19
     UNIX_SEND = 20
+    TAMPER = 21
 
 
 class EventClass(IntEnum):
@@ -390,6 +401,14 @@ class OwnerFlag(IntFlag):
     CUT = 262144
 
 
+class Guarded(IntEnum):
+    """enum guarded."""
+
+    SENSOR = 0
+    PLANE = 1
+    SUPERVISOR = 2
+
+
 class ControlOperation(IntEnum):
     """enum control_operation."""
 
@@ -397,3 +416,7 @@ class ControlOperation(IntEnum):
     TAG_DELETE = 2
     AGENT_PUT = 3
     AGENT_FLAGS = 4
+    AGENT_DELETE = 5
+    CGROUP_ADD = 6
+    CGROUP_DELETE = 7
+    ISOLATING_OFF = 8

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from sensor.kernel import bpf, host
@@ -12,11 +14,26 @@ from sensor.kernel.programs import AttachType, How, Program
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A link that ought to be in force."""
+
+    program: Program
+    fd: int
+    """Of the program."""
+    cgroup: int | str | Path
+    """Where a cgroup program is attached."""
+
+
 class Links:
     """The links of one instance. `held` has those that cannot be pinned on this kernel: they die with the sensor."""
 
     def __init__(self, pins: Pins, cgroup_root: Path) -> None:
         self.held: dict[str, int] = {}
+        self.wanted: dict[str, Wanted] = {}
+        """What is to be in force, by the name of its pin."""
+        self.lock = threading.RLock()
+        """Held while links come or go, and by whoever compares what is wanted with what there is."""
         self._pins = pins
         self._root = cgroup_root
 
@@ -26,7 +43,10 @@ class Links:
         Raises:
             OSError: the kernel refuses the hook.
         """
-        return self._keep(program, fd, shared, program.pin, self._root)
+        with self.lock:
+            found = self._keep(program, fd, shared, program.pin, self._root)
+            self.wanted[program.pin] = Wanted(program, fd, self._root)
+            return found
 
     def watch(self, program: Program, fd: int, name: str, cgroup: int | str | Path) -> None:
         """Attach a program to an agent's own cgroup; what has the name already is replaced.
@@ -34,13 +54,31 @@ class Links:
         Raises:
             OSError: no such cgroup, or the kernel refuses.
         """
-        self._attach_cgroup(program, fd, name, cgroup)
+        with self.lock:
+            self._attach_cgroup(program, fd, name, cgroup)
+            self.wanted[name] = Wanted(program, fd, cgroup)
 
     def drop(self, name: str) -> None:
         """Detach; nothing happens where nothing is."""
-        self._pins.drop_link(name)
-        if name in self.held:
-            os.close(self.held.pop(name))
+        with self.lock:
+            self.wanted.pop(name, None)
+            self._pins.drop_link(name)
+            if name in self.held:
+                os.close(self.held.pop(name))
+
+    def renew(self, name: str) -> None:
+        """Attach anew what is wanted and is not in force, or runs another program; what has the name is replaced.
+
+        Raises:
+            OSError: its cgroup is gone, or the kernel refuses.
+        """
+        with self.lock:
+            wanted = self.wanted[name]
+            self._pins.drop_link(name)
+            if wanted.program.how is How.CGROUP:
+                self._attach_cgroup(wanted.program, wanted.fd, name, wanted.cgroup)
+            else:
+                self._keep(wanted.program, wanted.fd, frozenset(), name, self._root)
 
     def _keep(self, program: Program, fd: int, shared: frozenset[int], name: str, cgroup: Path) -> bool:
         if name in self.held:
@@ -48,7 +86,7 @@ class Links:
         old = self._pins.link(name)
         if old is not None:
             try:
-                if same_program(old, fd, shared):
+                if not bpf.link_info(old).detached and same_program(old, fd, shared):
                     return True
             finally:
                 os.close(old)

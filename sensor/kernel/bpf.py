@@ -19,7 +19,7 @@ _machine = platform.machine()
 
 (_MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD, _OBJ_PIN, _OBJ_GET) = range(1, 8)
 _PROG_TEST_RUN, _OBJ_INFO, _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _ITER_CREATE, _MAP_LOOKUP_BATCH = 10, 15, 17, 28, 33, 24
-_MAP_LOOKUP_AND_DELETE, _ENOTSUPP = 21, 524
+_MAP_LOOKUP_AND_DELETE, _MAP_FREEZE, _PROG_NEXT_ID, _ENOTSUPP = 21, 22, 11, 524
 _PERF_TYPE_TRACEPOINT, _PERF_FLAG_FD_CLOEXEC, _PERF_SET_BPF, _PERF_ENABLE = 2, 8, 0x40042408, 0x2400
 
 ANY, NOEXIST, EXIST = 0, 1, 2
@@ -144,11 +144,17 @@ class ProgramInfo:
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """struct bpf_link_info; `cgroup` is 0 for a link whose cgroup is gone, and for links of other kinds."""
+    """struct bpf_link_info; `cgroup` is 0 for a link that was detached, or whose cgroup is gone, or of another kind."""
 
     type: int
+    id: int
     program: int
     cgroup: int
+
+    @property
+    def detached(self) -> bool:
+        """A cgroup link that is attached no longer; links to tracepoints cannot be detached while somebody holds them."""
+        return self.type == _LINK_TYPE_CGROUP and not self.cgroup
 
 
 _LINK_TYPE_CGROUP, _PROGRAM_INFO = 3, 216
@@ -180,13 +186,44 @@ def program_info(fd: int) -> ProgramInfo:
 def link_info(fd: int) -> LinkInfo:
     """What the kernel says of a link."""
     raw = _info(fd, 64)
-    kind, _, program = struct.unpack_from("<III", raw)
-    return LinkInfo(kind, program, struct.unpack_from("<Q", raw, 16)[0] if kind == _LINK_TYPE_CGROUP else 0)
+    kind, identity, program = struct.unpack_from("<III", raw)
+    return LinkInfo(kind, identity, program, struct.unpack_from("<Q", raw, 16)[0] if kind == _LINK_TYPE_CGROUP else 0)
 
 
 def program_by_id(identity: int) -> int:
     """A descriptor of a loaded program."""
     return call(13, struct.pack("<I", identity))[0]
+
+
+def program_ids() -> list[int]:
+    """Ids of all loaded programs, rising."""
+    found: list[int] = []
+    request = 0
+    while True:
+        try:
+            request = struct.unpack_from("<II", call(_PROG_NEXT_ID, struct.pack("<II", request, 0))[1])[1]
+        except FileNotFoundError:
+            return found
+        found.append(request)
+
+
+def freeze(map_fd: int) -> None:
+    """Have the kernel refuse every change of a map from user space from now on, for good and for everybody; programs still
+    change it (BPF_MAP_FREEZE, 5.2). Nothing happens to one that is frozen.
+
+    Raises:
+        OSError: this map cannot be frozen: somebody has it mapped for writing, or its type.
+    """
+    try:
+        call(_MAP_FREEZE, struct.pack("<I", map_fd))
+    except OSError as error:
+        if not _frozen(map_fd):
+            raise error from None
+
+
+def _frozen(map_fd: int) -> bool:
+    with open(f"/proc/self/fdinfo/{map_fd}", encoding="ascii") as lines:
+        return "frozen:\t1\n" in lines
 
 
 def pin(fd: int, path: str) -> None:

@@ -25,6 +25,7 @@ from sensor.kernel.ring import Ring
 from sensor.kernel.settings import KernelSettings
 from sensor.kernel.sockets import SocketEntry, listed
 from sensor.kernel.tasks import Task, Tasks
+from sensor.kernel.upkeep import Upkeep
 
 __all__ = ["AgentState", "Fact", "Kernel", "KernelAbiMismatch", "KernelError", "KernelSettings", "Tag", "Task"]
 
@@ -46,9 +47,11 @@ class Kernel:
         self.tags = Tags(maps["tags"], control)
         self.untagged = Untagged(maps["untagged"], maps["untagged_count"])
         self.agents = Agents(maps["agents"], control)
-        self.cgroups = Cgroups(maps["cgroups"])
-        self.allows = Allows(maps["allows"], maps["isolating"])
+        self.cgroups = Cgroups(maps["cgroups"], control)
+        self.allows = Allows(maps["allows"], control)
         self.losses = Losses(maps["losses"], maps["agents"])
+        self.config = Config(maps["hook_config"])
+        self.upkeep = Upkeep(pins, links, loaded, maps, self.config)
         self.ring = Ring(os.dup(maps["ring"].fd), maps["ring"].max_entries)
         self.epoch = 0
         """When the maps were made: CLOCK_BOOTTIME nanoseconds."""
@@ -194,6 +197,7 @@ class Kernel:
 
     def close(self) -> None:
         """Let go; what is pinned stays in force."""
+        self.upkeep.close()
         self.ring.close()
         for each in self._maps.values():
             each.close()
@@ -237,11 +241,10 @@ class Kernel:
 
     def _configure(self, settings: KernelSettings) -> None:
         self.losses.reserve()
-        config = Config(self._maps["hook_config"])
-        before = config.read()
+        before = self.config.read()
         self.epoch = before.epoch or time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         rates = (0, settings.process_rate, settings.flow_rate, settings.payload_rate, settings.bulk_rate)
-        config.write(
+        self.config.write(
             abi.ConfigValue._make(
                 (
                     self.epoch,
@@ -250,7 +253,7 @@ class Kernel:
                     settings.wakeup_bytes,
                     int(self.tags.capacity * settings.tag_high_water),
                     int(self.tags.capacity * (1 + settings.tag_high_water) / 2),
-                    os.getpid(),
+                    *[0] * (2 * abi.Limit.GUARDED),
                 )
             )
         )
@@ -269,6 +272,10 @@ class Kernel:
             held = any(program.pin in self._links.held for program in entry.programs)
             self.coverage += facts_of(entry, reason, held)
         self._tidy()
+        for when in (When.LEAVERS, When.CONDEMNING):
+            # an earlier sensor's: kept, or replaced by this version's
+            if any(self._pins.has_link(program.pin) for program, _ in self._programs(when)):
+                self._switch(when, True)
 
     def _attach_object(self, entry: Object, shared: frozenset[int]) -> str:
         """Attach what is always attached; the kernel's reason when it refuses."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
 
 from sensor.kernel import abi, bpf
-from sensor.kernel.abi import AgentValue, ControlOperation, EventClass, LossReason, TagValue, UntaggedValue
+from sensor.kernel.abi import AgentValue, ControlOperation, EventClass, Guarded, LossReason, TagValue, UntaggedValue
 
 _PID = struct.Struct("<I")
 _NUMBER = struct.Struct("<Q")
@@ -88,19 +88,18 @@ class Untagged:
 class Cgroups:
     """Which cgroup (id on the default hierarchy) belongs to which agent."""
 
-    def __init__(self, cgroups: bpf.Map) -> None:
+    def __init__(self, cgroups: bpf.Map, control: Control) -> None:
         self._map = cgroups
+        self._control = control
 
     def add(self, cgroup_id: int, agent: int) -> bool:
-        """Enrol a cgroup and what is below it; False when another agent has it: the first owner stays."""
-        key = _NUMBER.pack(cgroup_id)
-        if self._map.update(key, abi.CGROUP.pack(agent), bpf.NOEXIST):
-            return True
-        return self._map.lookup(key) == abi.CGROUP.pack(agent)
+        """Enrol a cgroup and what is below it; False when another agent has it, as the first owner stays, or when the map is
+        full (4 096)."""
+        return self._control(ControlOperation.CGROUP_ADD, cgroup_id, agent)
 
     def delete(self, cgroup_id: int) -> bool:
         """Release a cgroup; False where there is none."""
-        return self._map.delete(_NUMBER.pack(cgroup_id))
+        return self._control(ControlOperation.CGROUP_DELETE, cgroup_id)
 
     def items(self) -> Iterator[tuple[int, int]]:
         """(cgroup id, agent) of all."""
@@ -130,7 +129,7 @@ class Agents:
 
     def delete(self, agent: int) -> bool:
         """Forget an agent; False for an unknown one."""
-        return self._map.delete(_NUMBER.pack(agent))
+        return self._control(ControlOperation.AGENT_DELETE, agent)
 
     def items(self) -> Iterator[tuple[int, AgentState]]:
         """(agent, state) of all."""
@@ -141,9 +140,9 @@ class Agents:
 class Allows:
     """What isolated agents may still reach: an LPM trie over (family, agent, network), most specific network first."""
 
-    def __init__(self, allows: bpf.Map, isolating: bpf.Map) -> None:
+    def __init__(self, allows: bpf.Map, control: Control) -> None:
         self._map = allows
-        self._isolating = isolating
+        self._control = control
 
     def replace(self, agent: int, entries: Mapping[Network, Collection[int]]) -> None:
         """Make these an agent's only ones: networks, each with its ports (host order), none for any.
@@ -160,7 +159,7 @@ class Allows:
 
     def nobody_is_isolated(self) -> None:
         """No packet pays for a look into the agents map any more."""
-        self._isolating.update(_PID.pack(0), _NUMBER.pack(0))
+        self._control(ControlOperation.ISOLATING_OFF)
 
 
 def _allow_key(agent: int, network: Network) -> bytes:
@@ -210,6 +209,8 @@ class Config:
 
     def __init__(self, config: bpf.Map) -> None:
         self._map = config
+        self.written: abi.ConfigValue | None = None
+        """What this sensor has written; None as long as it has not."""
 
     def read(self) -> abi.ConfigValue:
         """As it is now; all zero in a map that was just made."""
@@ -217,7 +218,17 @@ class Config:
 
     def write(self, config: abi.ConfigValue) -> None:
         """Replace it."""
+        self.written = config
         self._map.update(_PID.pack(0), abi.CONFIG.pack(*config))
+
+    def guard(self, daemons: Mapping[Guarded, tuple[int, int]]) -> None:
+        """Have signals of agents to these processes recorded: (pid, start time). A call that changes nothing does nothing."""
+        times = {f"guarded_start_time{place}": daemons.get(place, (0, 0))[1] for place in Guarded}
+        pids = {f"guarded_pid{place}": daemons.get(place, (0, 0))[0] for place in Guarded}
+        before = self.written or self.read()
+        after = before._replace(**times, **pids)
+        if after != before:
+            self.write(after)
 
 
 def opened(fds: dict[str, int]) -> dict[str, bpf.Map]:

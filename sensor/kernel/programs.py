@@ -120,6 +120,7 @@ OBJECTS: tuple[Object, ...] = (
         (Program("tag_sockets", How.ITERATOR, When.ASKED), Program("list_sockets", How.ITERATOR, When.ASKED)),
     ),
     Object("exit", "sched_process_exit", (Program("process_exit", _TRACEPOINT),)),
+    Object("tamper", "signal_generate", (Program("signal_generate", _TRACEPOINT),)),
     Object(
         "socket",
         "inet_create",

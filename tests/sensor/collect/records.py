@@ -91,3 +91,8 @@ def unix_connect(path: bytes) -> bytes:
 def unix_send(path: bytes) -> bytes:
     """struct unix_send_event"""
     return header(20) + abi.UNIX_SEND.pack(556, len(path)) + path
+
+
+def tamper(signal: int, guarded: int = 0, by_kernel: int = 0) -> bytes:
+    """struct tamper_event"""
+    return header(21) + abi.TAMPER.pack(77, 4321, guarded, signal, by_kernel)

@@ -151,13 +151,28 @@ def test_unix_names(raw: bytes, path: str) -> None:
     assert decode(records.unix_send(raw)).unix_send.path == path
 
 
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (records.tamper(9), "sent SIGKILL to the sensor (process 4321)"),
+        (records.tamper(19, 1), "sent SIGSTOP to the plane (process 4321)"),
+        (records.tamper(19, 2, 1), "had the kernel send SIGSTOP to the supervisor (process 4321)"),
+        (records.tamper(77), "sent signal 77 to the sensor (process 4321)"),
+    ],
+)
+def test_tamper_says_what_was_sent_to_whom(record: bytes, words: str) -> None:
+    told = decode(record).tamper
+    assert (told.action, told.detail) == ("signal", words)
+
+
 @pytest.mark.parametrize("kind", sorted(DECODERS))
 def test_every_truncation_of_every_kind_is_refused_and_belongs_to_someone(kind: int) -> None:
     whole = {1: records.fork(), 2: records.execute(), 3: records.exited(0), 4: records.join(), 17: records.payload(),
              16: records.header(16) + records.flow() + abi.CLOSE.pack(1, 2, 3, 1, 0),
              18: records.header(18) + records.flow() + abi.PACKET.pack(1, 2, 3),
              19: records.unix_connect(b"/x"),
-             20: records.unix_send(b"/x")}.get(kind, records.header(kind) + records.flow())  # fmt: skip
+             20: records.unix_send(b"/x"),
+             21: records.tamper(9)}.get(kind, records.header(kind) + records.flow())  # fmt: skip
     decode(whole)
     for length in range(len(whole)):
         with pytest.raises(UndecodableRecord) as caught:
@@ -174,6 +189,7 @@ def test_every_truncation_of_every_kind_is_refused_and_belongs_to_someone(kind: 
         records.header(1, agent=1 << 48) + bytes(100),
         records.execute(argv_kept=1_000_000),
         records.payload(kept=257 + 256),
+        records.tamper(9, guarded=3),
     ],
 )
 def test_what_cannot_be_is_refused(record: bytes) -> None:

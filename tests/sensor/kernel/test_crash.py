@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.sensor.kernel.elsewhere import OPEN, ROOT
 pytestmark = pytest.mark.root
 
 AGENT = 0xC4A54
+_PIPES: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
 _KILL_AT = """
 import os, pathlib, sys
 from sensor.kernel import bpf, host
@@ -75,10 +77,15 @@ def _whole(instance: Instance) -> None:
         kernel.agents.put(AGENT, 1, 0)
         while kernel.ring.read():
             pass
-        assert kernel.tags.add(os.getpid(), AGENT, 1, 0)
-        subprocess.run(["true"], check=True)
-        kinds = [int.from_bytes(record[:2], "little") for record in kernel.ring.read()]
-        assert kernel.tags.delete(os.getpid())
+        with subprocess.Popen(["sh", "-c", "echo; read _; /bin/true; echo; read _"], **_PIPES) as child:
+            child.stdout.readline()
+            assert kernel.tags.add(child.pid, AGENT, 1, 0)
+            child.stdin.write("\n")
+            child.stdin.flush()
+            child.stdout.readline()
+            kinds = [int.from_bytes(record[:2], "little") for record in kernel.ring.read()]
+            assert kernel.tags.delete(child.pid)
+            child.kill()
         assert kinds == [1, 2, 3], "fork, exec, exit"
     finally:
         kernel.close()

@@ -1,0 +1,102 @@
+"""fanotify(7), as far as it is needed: be asked before a file is opened, and answer.
+
+By ctypes: the one package that wraps it (pyfanotify) is an extension module with a process of its own, for two system calls.
+Layouts: include/uapi/linux/fanotify.h, stable. All functions raise OSError with the kernel's errno.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_CLOEXEC, _NONBLOCK, _CLASS_CONTENT, _UNLIMITED_QUEUE, _UNLIMITED_MARKS = 0x1, 0x2, 0x4, 0x10, 0x20
+_ADD, _DONT_FOLLOW, _ONLYDIR = 0x1, 0x4, 0x8
+_OPEN_PERM, _EVENT_ON_CHILD, _ONDIR = 0x10000, 0x08000000, 0x40000000
+_ALLOW, _DENY = 1, 2
+_METADATA = struct.Struct("<IBxHQii")
+_RESPONSE = struct.Struct("<iI")
+_AT_FDCWD = -100
+_READ_BYTES = 64 * _METADATA.size
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Somebody who waits in open(2). `fd` is the file, open for whoever answers, who must close it."""
+
+    fd: int
+    pid: int
+    """tgid in the reader's pid namespace, 0 for a process that is not visible there."""
+
+
+class Fanotify:
+    """One group. Who opens what is marked waits until `answer`; all of them may go on when the last descriptor closes."""
+
+    def __init__(self) -> None:
+        """Make it, without limits on marks and queue: a queue that is full would let openings pass unasked.
+
+        Raises:
+            OSError: the kernel was built without it (ENOSYS, EINVAL), or no CAP_SYS_ADMIN.
+        """
+        flags = _CLOEXEC | _NONBLOCK | _CLASS_CONTENT | _UNLIMITED_QUEUE | _UNLIMITED_MARKS
+        self.fd = _checked(_libc.fanotify_init(flags, os.O_RDONLY | os.O_CLOEXEC | os.O_LARGEFILE))
+
+    def mark_folder(self, path: str) -> None:
+        """Be asked for a folder and for whatever is directly in it, now or later.
+
+        Raises:
+            OSError: no such folder, or its file system cannot (ENODEV, EOPNOTSUPP).
+        """
+        self._mark(_ADD | _ONLYDIR | _DONT_FOLLOW, _OPEN_PERM | _EVENT_ON_CHILD | _ONDIR, _AT_FDCWD, os.fsencode(path))
+
+    def mark_file(self, path: str) -> None:
+        """Be asked for an inode, by whatever name, mount or handle it is opened.
+
+        Raises:
+            OSError: as above.
+        """
+        self._mark(_ADD | _DONT_FOLLOW, _OPEN_PERM, _AT_FDCWD, os.fsencode(path))
+
+    def mark_opened(self, fd: int) -> None:
+        """The same for what somebody is about to open."""
+        self._mark(_ADD, _OPEN_PERM, fd, None)
+
+    def waiting(self) -> Iterator[Opening]:
+        """Who waits now; nobody where nobody does.
+
+        Raises:
+            OSError: this process may have no more descriptors (EMFILE). The kernel has refused that opening then.
+        """
+        try:
+            data = os.read(self.fd, _READ_BYTES)
+        except BlockingIOError:
+            return
+        place = 0
+        while place < len(data):
+            length, _, _, _, fd, pid = _METADATA.unpack_from(data, place)
+            place += length
+            if fd >= 0:
+                yield Opening(fd, pid)
+
+    def answer(self, opening: Opening, *, allow: bool) -> None:
+        """Let it open, or have it refused with EPERM; nothing happens when it was killed meanwhile."""
+        with contextlib.suppress(FileNotFoundError):
+            os.write(self.fd, _RESPONSE.pack(opening.fd, _ALLOW if allow else _DENY))
+
+    def close(self) -> None:
+        """Whoever waits may go on."""
+        os.close(self.fd)
+
+    def _mark(self, flags: int, mask: int, folder: int, path: bytes | None) -> None:
+        _checked(_libc.fanotify_mark(self.fd, flags, ctypes.c_uint64(mask), folder, path))
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"fanotify: {os.strerror(code)}")
+    return result
