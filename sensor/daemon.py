@@ -43,6 +43,7 @@ from sensor.collect.identity import SensorRecords
 from sensor.collect.snapshot import snapshot
 from sensor.collect.ssh_config import SshConfigReader
 from sensor.errors import SensorError
+from sensor.guard.guard import Guard
 from sensor.kernel.abi import AgentFlag, EventKind
 from sensor.kernel.loader import Kernel
 from sensor.local import host
@@ -122,6 +123,7 @@ class _Sensor:
         self._containment = Containment(self._enroller, settings.contain, settings.host.name, settings.host.boot_id)
         self._watch = Watch(self._enroller, self._killer, self._containment, settings.enrol, self._kill_again)
         self._commands = Commands(self._enroller, self._killer, self._containment, self._watch, settings.host.name)
+        self._guard = Guard(instance, self._enroller, self._containment, self._emit)
         self._key = tokens.ensure_key(instance)
         self._threads = ThreadPoolExecutor(settings.kill.threads, "act")
         self._sweeper = ThreadPoolExecutor(1, "watch")
@@ -170,7 +172,9 @@ class _Sensor:
         self._collector.subscribe(self._saw_end, (EventKind.EXIT, EventKind.JOIN))
         reader = SshConfigReader(self._emit)
         self._collector.subscribe(reader.on_event, ssh_config.KINDS)
+        self._guard.subscribe(self._collector)
         await self._loop.run_in_executor(self._sweeper, self._watch.adopt)
+        self._guard.start()
         talk = self._talk = LoopThread("talk")
         await asyncio.wrap_future(talk.submit(self._local.start(host.group())))
         log.info("sensor ready", pid=os.getpid(), adopted=self._kernel.adopted, agents=len(self._registry))
@@ -196,6 +200,7 @@ class _Sensor:
                 part.cancel()
             await asyncio.gather(*parts, return_exceptions=True)
             talk.stop()
+            await self._loop.run_in_executor(self._sweeper, self._guard.stop)
             self._killer.close()
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._sweeper.shutdown(wait=True, cancel_futures=True)
@@ -287,6 +292,7 @@ class _Sensor:
                 self._enroller.announce(agent)
                 self._containment.announce(agent)
                 self._enroller.describe(agent)
+            self._guard.plane_connected()
 
         await asyncio.get_running_loop().run_in_executor(self._threads, tell)
 
@@ -321,7 +327,7 @@ class _Sensor:
         )
 
     def _coverage(self) -> coverage_pb2.Coverage:
-        return coverage(self._kernel.facts(), self._settings.host.name)
+        return coverage([*self._kernel.facts(), *self._guard.coverage], self._settings.host.name)
 
     def _status(self) -> dict[str, Any]:
         facts = self._coverage().facts

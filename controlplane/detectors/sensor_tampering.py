@@ -1,16 +1,20 @@
 """An agent did what only its watcher may do, or tried to: severity critical.
 
-Proves: the sensor saw a process of the agent at something of its own, at the moment of the call and by the kernel's word
-for who calls. What there is now: a call to the sensor's local socket, which was refused, whatever it asked for; and
-processes in such number that the hash that tells them apart is nearly full, for which the kernel condemned the agent.
+Proves: by the kernel's word for who it was, that a process of the agent called the sensor's local socket ("local-socket"),
+opened a file of the daemons ("file-open"), sent one of them a signal ("signal"), traced one ("ptrace"), held a map, program
+or link of the sensor's ("bpf-access") or lost its tag while it lived ("tag-removed"). The first two were refused. By the
+change alone: that a hook, pin, setting, agent or isolation was not as the sensor had left it, or that a program of somebody
+else's uses its maps: then each agent that could have done it has the alert, and its words say how many those are.
 
-Cannot see: tampering that the sensor does not notice. Host root can detach hooks and delete tags by bpf(2), trace or
-stop the daemons and edit their files without a record of it.
+Cannot see: memory that is read or descriptors that are taken without tracing, tracing for less than a second, a namespace
+entered, a file removed or cut short, and what was changed and changed back between two looks, a second apart.
 
-Known false alarms: a `rubicon` command that is run inside an agent, by a script that expects to be outside, say.
+Known false alarms: a `rubicon` command or a backup that is run inside an agent; of several agents with all rights, those
+that did not do what was seen only by its change; the OOM killer, when an agent's process makes it end a daemon ("had the
+kernel send").
 
-Sources: the sensor's Tamper events (event.proto); SO_PEERCRED in unix(7). ATT&CK: T1562.001 (impair defenses: disable or
-modify tools).
+Sources: the sensor's Tamper events (event.proto); SO_PEERCRED in unix(7), fanotify(7), the tracepoint signal_generate,
+TracerPid and fdinfo in proc(5). ATT&CK: T1562.001 (impair defenses: disable or modify tools).
 """
 
 from __future__ import annotations

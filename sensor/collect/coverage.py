@@ -79,7 +79,8 @@ UNHOOKED: tuple[_Known, ...] = (
     _Known(
         "undo-by-host-root",
         "partial",
-        "an agent with SYS_ADMIN or BPF on the host can remove hooks and tags; it can be noticed, not prevented",
+        "an agent with SYS_ADMIN or BPF on the host can detach hooks for a second and load programs that change the maps; "
+        "what it changes is put right, and it is named",
     ),
     _Known("snapshot", "full", "", "/proc", "read at enrolment", True),
     _Known("delivery", "full", "", "spool", "disk, acknowledged by the plane", True),

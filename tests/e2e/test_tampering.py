@@ -31,7 +31,7 @@ OWN = "own={root}$(sed -n 's/^0:://p' /proc/self/cgroup); "
 
 @dataclass(frozen=True)
 class Scenario:
-    """What an agent does. In `words`: the hierarchy's root, a bystander's pid, the sensor's socket."""
+    """What an agent does. In `words`: the hierarchy's root, a bystander's pid, the sensor's socket, key, pid and pins."""
 
     detector: str
     name: str
@@ -41,11 +41,21 @@ class Scenario:
     severity: int = 0
     process: str = ""
     """Program that the alert names."""
+    holds: bool = False
+    """It goes on until it is told that it was seen."""
 
     @property
     def sample(self) -> Path:
         kind = "hit" if self.title else "miss"
         return SAMPLES / self.detector.replace("-", "_") / f"{kind}-{self.name}.jsonl"
+
+
+TAMPER = (sys.executable, "-S", str(PROGRAMS / "tamper.py"))
+
+
+def _tampers(action: str, *words: str) -> Scenario:
+    title, program = f"Tampering with the sensor: {action}", Path(sys.executable).resolve().name
+    return Scenario(TAMPERING, action, (*TAMPER, *words), title, CRITICAL, program, holds=True)
 
 
 SCENARIOS = [
@@ -77,6 +87,11 @@ SCENARIOS = [
         Path(sys.executable).resolve().name,
     ),
     Scenario(TAMPERING, "looks-only", ("ls", "-l", "{socket}")),
+    _tampers("file-open", "read", "{key}"),
+    _tampers("signal", "kill", "{sensor}", "18"),
+    _tampers("ptrace", "trace", "{sensor}"),
+    _tampers("bpf-access", "hold", "{pins}/maps/tags"),
+    Scenario(TAMPERING, "own-map", (*TAMPER, "own-map")),
 ]
 
 
@@ -120,9 +135,21 @@ def alerts(events: list[event_pb2.Event]) -> list[Alert]:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_agent(watching: Sensor, bystander: int, scenario: Scenario, golden: bool) -> None:
     root = host.cgroup_root()
-    facts = {"root": root, "bystander": bystander, "socket": watching.instance.sensor_socket}
+    assert watching.process
+    facts = {
+        "root": root,
+        "bystander": bystander,
+        "socket": watching.instance.sensor_socket,
+        "key": watching.instance.token_key,
+        "sensor": watching.process.pid,
+        "pins": Path("/sys/fs/bpf") / watching.instance.name,
+    }
     answer, child = watching.launch(*(word.format(**facts) for word in scenario.words), name=scenario.name)
     agent = answer["agent_id"]
+    assert child.stdin
+    if scenario.holds:
+        until(lambda: any(event.HasField("tamper") for event in events_of(watching, agent)))
+    child.stdin.close()
     assert child.wait(20) == 0
     if scenario.name == "moves-a-stranger":
         (root / "cgroup.procs").write_text(str(bystander))
@@ -138,6 +165,7 @@ def test_agent(watching: Sensor, bystander: int, scenario: Scenario, golden: boo
     if golden:
         scenario.sample.parent.mkdir(parents=True, exist_ok=True)
         places = [(watching.instance.name, "rubicon"), (agent, "a00000000001"), (str(bystander), "4242")]
+        places.append((str(watching.process.pid), "4343"))
         lines = Cleaner(events, places, kept=("join", "tamper")).lines()
         scenario.sample.write_text("\n".join(lines) + "\n")
         if scenario.title:

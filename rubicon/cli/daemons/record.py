@@ -78,6 +78,14 @@ def forget(instance: Instance) -> None:
     _path(instance).unlink(missing_ok=True)
 
 
+def stopped(pid: int) -> bool:
+    """Whether a process is stopped by a signal; not one that a debugger holds."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
+    except OSError:
+        return False
+
+
 def _path(instance: Instance) -> Path:
     return instance.run_dir / "daemons.json"
 

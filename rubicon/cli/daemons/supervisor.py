@@ -37,6 +37,7 @@ class _Daemon:
     def start(self) -> None:
         # whom systemd asked is this process, not its children
         environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+        environment["RUBICON_SUPERVISOR"] = str(os.getpid())
         with self.log.open("ab") if self.log else contextlib.nullcontext() as log:
             self.process = subprocess.Popen(
                 [str(Path(sys.executable).parent / self.name)],
@@ -54,6 +55,11 @@ class _Daemon:
             return False
         self.pause = FIRST_PAUSE_S if time.monotonic() - self.started > STEADY_S else self.pause
         return True
+
+    def wake(self) -> None:
+        """Have it go on when it was stopped."""
+        if self.process and record.stopped(self.process.pid):
+            self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         if self.process is None or self.process.poll() is not None:
@@ -114,6 +120,7 @@ def _supervise(instance: Instance) -> None:
                 told = True
             for name in LOGS:
                 logfile.bound(instance.log_dir / name)
+            daemons[-1].wake()  # who opens a file that the sensor guards waits for it, the plane too
             for daemon in daemons:
                 if daemon.ended() and not _asked_within(daemon.pause, asked):
                     daemon.pause = min(daemon.pause * 2, LONGEST_PAUSE_S)
