@@ -22,7 +22,7 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
  *
  * Why: no hook sees a descriptor arrive, nor a send through a connected socket before it has happened; this one is the first that
  * has socket and sender. From here on the socket has an owner, or is cut, so that nothing waits in it for an acknowledgement or
- * a timer to carry it out.
+ * a timer to carry it out; an acknowledgement that comes between the send and this, on another CPU, may carry out what was corked.
  * Since 6.3. Attached while somebody is isolated; then 40 ns a send for everybody.
  */
 SEC("tp_btf/sock_send_length")

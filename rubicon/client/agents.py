@@ -133,7 +133,7 @@ class Agent(AgentRecord):
         Args:
             allow: destinations that stay reachable: "10.0.0.0/8:443", "[2001:db8::/32]:443", or a network alone.
             allow_loopback: loopback addresses stay reachable.
-            unix: AF_UNIX connects are refused too, where the kernel can.
+            unix: AF_UNIX connects and datagrams are refused too, where the kernel can.
             strict: kill holders of sockets that no hook governs (packet, vsock …) instead of reporting them.
 
         Raises:

@@ -1,9 +1,9 @@
 """Take the network from an agent, and give it back.
 
-In this order: every socket that its processes hold has an owner; the per-packet programs are on the root too, for sockets
-that another cgroup's process made or makes for it; the kernel's flag, from which on the hooks refuse and the packet programs
-drop; sockets again, for what came in between; then what leads where the agent may not go is destroyed, which the rest does
-not depend on. All of it is pinned: a dead sensor releases nothing.
+In this order: the per-packet programs are on the root too, for sockets that another cgroup's process made or makes for it;
+the kernel's flag, from which on the hooks refuse and the packet programs drop; every socket that its processes hold gets an
+owner, by which its packets are known; then what leads where the agent may not go is destroyed, which the rest does not depend
+on. All of it is pinned: a dead sensor releases nothing.
 
 Sockets that no cgroup hook governs (packet, vsock, XDP, RDS …) are looked for in the kernel's file tables: their holders are
 reported, or killed where that is asked for.
@@ -102,7 +102,6 @@ class Isolator:
         allowed = parsed(isolation.allow)
         on, off = flags(isolation, allowed)
         self._kernel.allows.replace(agent.number, allowed)
-        self._kernel.tag_sockets(agent.number)
         self._kernel.follow_leavers(True)
         self._kernel.isolating(True)
         self._kernel.agents.set_flags(agent.number, on=on, off=off)

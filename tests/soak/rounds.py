@@ -23,6 +23,7 @@ WAYS = (
         "accepted-old",
         "accept",
         "left-old",
+        "left-closed-old",
         "namespaces-old",
         "tcp4",
         "tcp6",

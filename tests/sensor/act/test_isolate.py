@@ -17,6 +17,7 @@ from sensor.act.contain import Containing
 from sensor.act.enrol import Facts
 from sensor.act.registry import Living
 from sensor.errors import InvalidArgument
+from sensor.kernel.loader import Kernel
 from tests.sensor.act.stage import Stage, gone, until
 
 pytestmark = pytest.mark.root
@@ -109,7 +110,7 @@ def release(stage: Stage, agent: Living) -> response_pb2.Response:
     return stage.containment.release(agent, Containing())
 
 
-def test_new_flows_are_refused_and_old_ones_cut(stage: Stage, client: Client, server: socket.socket) -> None:
+def test_new_flows_are_refused_and_old_ones_cut(stage: Stage, client: Client, server: socket.socket, way: str) -> None:
     where = (server.family.name, *server.getsockname()[:2])
     assert client("connect", "tcp", *where) == "0"
     connection = accept(server)
@@ -157,6 +158,96 @@ def test_what_is_allowed_goes_on(stage: Stage, client: Client) -> None:
         assert client("connect", "tcp", "AF_INET", "127.0.0.1", port) == str(errno.EPERM)
         isolate(stage, client.agent, allow_loopback=True)
         assert client("connect", "tcp", "AF_INET", *bad.getsockname()) == "0"
+
+
+@pytest.fixture(params=["kernel", "inet_diag"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Sockets are destroyed by the kernel's own iterators, or, before Linux 6.5, through inet_diag."""
+    if request.param == "inet_diag":
+        monkeypatch.setattr(Kernel, "destroys_sockets", False)
+    return str(request.param)
+
+
+FILLER = """
+import socket, sys
+for line in sys.stdin:
+    address, port = line.split()
+    with socket.create_connection((address, int(port))) as made:
+        made.setblocking(False)
+        try:
+            while True:
+                made.send(bytes(65536))
+        except BlockingIOError:
+            pass
+    print("closed", flush=True)
+"""
+
+
+def fill(filler: subprocess.Popen[str], server: socket.socket) -> socket.socket:
+    """It has written more than fits, and closed: what comes out at the other end as long as somebody reads."""
+    assert filler.stdin
+    assert filler.stdout
+    filler.stdin.write("{} {}\n".format(*server.getsockname()))
+    filler.stdin.flush()
+    connection = accept(server)
+    assert filler.stdout.readline() == "closed\n"
+    return connection
+
+
+def test_what_leads_elsewhere_is_cut_where_some_places_are_allowed(stage: Stage, client: Client, way: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as good, socket.create_server(("::1", 0), family=10) as bad:
+        assert client("connect", "tcp", "AF_INET", *good.getsockname()) == "0"
+        assert client("connect", "tcp", "AF_INET6", *bad.getsockname()[:2]) == "0"
+        kept, cut = accept(good), accept(bad)
+        response = isolate(stage, client.agent, allow=[f"127.0.0.1:{good.getsockname()[1]}"])
+        assert (response.state, response.destroyed) == (VERIFIED, 1), str(response)
+        with pytest.raises(ConnectionResetError):
+            cut.recv(1)
+        assert client("send", "tcp", "AF_INET") == "0"
+        assert kept.recv(1000)
+
+
+def test_what_waits_leaves_neither_at_the_release_nor_at_the_end(stage: Stage, way: str) -> None:
+    """But for what goes where it may."""
+    agent, filler = stage.launch("/usr/bin/python3", "-S", "-c", FILLER)
+    with socket.create_server(("127.0.0.1", 0)) as good, socket.create_server(("127.0.0.1", 0)) as bad:
+        allowed, denied = fill(filler, good), fill(filler, bad)
+        response = isolate(stage, agent, allow=[f"127.0.0.0/8:{good.getsockname()[1]}"])
+        assert (response.state, response.destroyed) == (VERIFIED, 1), str(response)
+        release(stage, agent)
+        with pytest.raises(ConnectionResetError):
+            drain(denied)
+        isolate(stage, agent, allow=[f"127.0.0.0/8:{good.getsockname()[1]}"])
+        filler.kill()
+        until(lambda: stage.watch.sweep() or not stage.kernel.agents.get(agent.number))
+        drain(allowed)  # to its orderly end
+
+
+def test_what_one_that_left_had_written_is_destroyed(stage: Stage) -> None:
+    agent, filler = stage.launch("/usr/bin/python3", "-S", "-c", FILLER)
+    Cgroup.at("/").move(filler.pid)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connection = fill(filler, server)
+        assert isolate(stage, agent).destroyed == 1
+        with pytest.raises(ConnectionResetError):
+            drain(connection)
+
+
+@pytest.mark.parametrize("end", ["its end", "the next sensor"])
+def test_what_was_not_destroyed_yet_is_at(stage: Stage, end: str) -> None:
+    """A sensor that died between the flag and the cut."""
+    agent, filler = stage.launch("/usr/bin/python3", "-S", "-c", FILLER)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connection = fill(filler, server)
+        stage.registry.change(agent.id, isolated=True)
+        stage.containment._isolator.enforce(agent, response_pb2.Isolation())
+        if end == "its end":
+            filler.kill()
+            until(lambda: stage.watch.sweep() or not stage.kernel.agents.get(agent.number))
+        else:
+            stage.restart()
+        with pytest.raises(ConnectionResetError):
+            drain(connection)
 
 
 def test_an_inherited_socket_is_cut_too(stage: Stage) -> None:
@@ -286,7 +377,7 @@ def test_ten_thousand_networks(stage: Stage, client: Client) -> None:
         assert client("connect", "tcp", "AF_INET", "10.255.0.1", 443) == str(errno.EPERM)
 
 
-def test_in_a_network_namespace_of_its_own(stage: Stage) -> None:
+def test_in_a_network_namespace_of_its_own(stage: Stage, way: str) -> None:
     name = f"rubicon-t-{os.getpid()}-{secrets.token_hex(2)}"
     script = (
         "import socket,time\nl=socket.create_server(('127.0.0.1',0))\nc=socket.create_connection(l.getsockname())\n"

@@ -274,6 +274,7 @@ def main() -> None:
     ways = open_connected()
     ways["left-old"] = from_another_cgroup(send(udp(socket.AF_INET, OUTSIDE4)))
     ways["namespaces-old"] = in_namespaces(send(udp(socket.AF_INET, OUTSIDE4)))
+    ways["left-closed-old"] = from_another_cgroup(closed)
     ways |= fresh()
     chosen = sys.argv[7:] or list(ways)
     if chosen == ["list"]:
@@ -283,6 +284,9 @@ def main() -> None:
         if "old" in name or name in ("tcp4", "udp4", "fast-open"):
             with contextlib.suppress(OSError):
                 ways[name]()
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
     print("ready", flush=True)
     sys.stdin.readline()
     for rounds in itertools.count(1):
