@@ -3,7 +3,8 @@
 Proves: the kernel moved the process, or it was born there, and who did it. It stays its agent's whatever its cgroup, and
 its packets are followed on the root cgroup from then on; a stranger stays nobody's, and cgroup.kill is not used there
 any more. Severity critical for a stranger, which could otherwise have died for the agent; high when a process of the
-agent did it; medium when somebody outside did.
+agent did it; medium when somebody outside did. The first ten of an agent and kind (left, contested, stranger) are alerts
+of their own; all that follow are one, which counts them: a bomb that moves about leaves thousands of times a second.
 
 Cannot see: agents without a cgroup of their own (enrolled where they were), and moves on v1 hierarchies, which do not
 matter here. Children of a process that has left are outside as well and raise nothing more.
@@ -32,6 +33,7 @@ DETECTOR = Detector(
     severity=alert_pb2.SEVERITY_CRITICAL,
     techniques=("T1562",),
     reads=(event_pb2.Join,),
+    singles=10,
 )
 _LEFT, _STRANGER = event_pb2.JOIN_REASON_LEFT, event_pb2.JOIN_REASON_STRANGER
 _WHAT = {
@@ -74,6 +76,7 @@ def detect(event: event_pb2.Event, agent: AgentView, memory: Memory) -> Iterator
             )
         ],
         key=f"{word}-{about.pid}-{about.start_time_ns}",
+        group=word,
     )
 
 

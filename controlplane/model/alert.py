@@ -56,3 +56,5 @@ class Alert:
     response: str = "none"
     response_id: str = ""
     repeats: int = 0
+    last_wall_ns: int = 0
+    """Of the newest event that found it again; 0 while none has."""

@@ -26,6 +26,8 @@ class Detector:
     techniques: tuple[str, ...]
     reads: tuple[type[Message], ...]
     """Messages of event_pb2 that are kinds of Event, e.g. (event_pb2.Exec, event_pb2.Connect)."""
+    singles: int | None = None
+    """Alerts of one agent and group before findings are only counted; policy's limit where it is None or lower."""
 
 
 class DetectorModule(Protocol):

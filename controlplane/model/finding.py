@@ -46,3 +46,6 @@ class Finding:
     """Socket cookie of the flow it is about, or None."""
     evidence: list[EvidenceItem]
     key: str
+    group: str = ""
+    """Findings of one agent beyond the limit of single alerts are counted in one alert a group, so that a flood of one kind
+    hides no other."""

@@ -28,14 +28,18 @@ class AlertLimits:
     """What one agent may have in memory; what is beyond is counted, never dropped in silence."""
 
     alerts: int = 200
-    """Alerts of one detector. Further findings are repeats of one last alert, whose key is `MORE`."""
+    """Alerts of one detector and group. Further findings are repeats of one last alert, whose key begins with `MORE`: the
+    first raises it at once, and a louder one raises its severity at once."""
     ancestors: int = 32
     """Ancestors that an alert names: the nearest, and the first of all in the last place."""
     evidence: int = 64
     """Items of evidence of one alert; beyond it they are counted."""
+    more_evidence: int = 16
+    """The same of an alert that only counts: it is stored anew with each batch of a flood."""
 
 
 MORE = "\0more"
+"""What nothing else is a key's beginning with."""
 
 
 class Raised(NamedTuple):
@@ -60,7 +64,7 @@ class Alerts:
         self._boot = boot
         self._limits = limits
         self._alerts: dict[tuple[str, str], Alert] = {}
-        self._counts: dict[str, int] = {}
+        self._counts: dict[tuple[str, str], int] = {}
 
     def __iter__(self) -> Iterator[Alert]:
         return iter(self._alerts.values())
@@ -72,17 +76,18 @@ class Alerts:
             time_ns: kernel time of the event that the detector was looking at.
             offset_ns: wall clock minus kernel time.
         """
-        key = finding.key
+        key, folded = finding.key, False
         alert = self._alerts.get((detector.id, key))
+        group = detector.id, finding.group
         if alert is None:
-            count = self._counts.get(detector.id, 0)
-            if count >= self._limits.alerts:
+            singles = self._limits.alerts if detector.singles is None else min(detector.singles, self._limits.alerts)
+            if self._counts.get(group, 0) >= singles:
                 self._agent.findings_folded += 1
-                key = MORE
+                key, folded = MORE + finding.group, True
                 alert = self._alerts.get((detector.id, key))
         if alert is not None:
-            return self._again(alert, finding, view, time_ns, offset_ns)
-        self._counts[detector.id] = self._counts.get(detector.id, 0) + 1
+            return self._again(alert, finding, view, time_ns, offset_ns, folded)
+        self._counts[group] = self._counts.get(group, 0) + 1
         alert = Alert(
             id=alert_id(self._boot, self._agent.id, detector.id, key),
             boot=self._boot,
@@ -91,7 +96,7 @@ class Alerts:
             agent_id=self._agent.id,
             agent_name=self._agent.name,
             detector=detector.id,
-            title=finding.title if key != MORE else f"{finding.title} (and more of detector {detector.id})",
+            title=f"{finding.title} (and more of detector {detector.id})" if folded else finding.title,
             severity=finding.severity,
             techniques=finding.techniques,
             process=None,
@@ -99,32 +104,36 @@ class Alerts:
         )
         self._alerts[detector.id, key] = alert
         self._describe(alert, finding, view, offset_ns)
-        self._add_evidence(alert, finding, offset_ns)
+        self._add_evidence(alert, finding, offset_ns, folded)
         self._agent.alerts += 1
         return Raised(alert, True)
 
-    def _again(self, alert: Alert, finding: Finding, view: AgentView, time_ns: int, offset_ns: int) -> Raised:
-        news = self._add_evidence(alert, finding, offset_ns)
+    def _again(
+        self, alert: Alert, finding: Finding, view: AgentView, time_ns: int, offset_ns: int, folded: bool
+    ) -> Raised:
+        news = self._add_evidence(alert, finding, offset_ns, folded)
         louder = finding.severity > alert.severity
+        alert.last_wall_ns = max(alert.last_wall_ns, time_ns + offset_ns)
         if louder:
             alert.severity = finding.severity
             alert.title = finding.title
             alert.time_ns, alert.wall_ns = time_ns, time_ns + offset_ns
-        elif not news:
+        elif folded or not news:
             alert.repeats += 1
         if louder or news:
             alert.techniques = tuple(dict.fromkeys((*alert.techniques, *finding.techniques)))
             self._describe(alert, finding, view, offset_ns)
         return Raised(alert, louder)
 
-    def _add_evidence(self, alert: Alert, finding: Finding, offset_ns: int) -> bool:
+    def _add_evidence(self, alert: Alert, finding: Finding, offset_ns: int, folded: bool) -> bool:
         """Merge; True when something was new. The same words from another record are a repeat, no evidence."""
+        most = self._limits.more_evidence if folded else self._limits.evidence
         known = {(item.kind, item.text) for item in alert.evidence}
         news = False
         for item in finding.evidence:
             if (item.kind, item.text) in known:
                 continue
-            if len(alert.evidence) >= self._limits.evidence:
+            if len(alert.evidence) >= most:
                 alert.evidence_left_out += 1
                 continue
             known.add((item.kind, item.text))

@@ -115,6 +115,7 @@ def alert(entity: model.Alert) -> alert_pb2.Alert:
         response=entity.response,
         response_id=entity.response_id,
         repeats=entity.repeats,
+        last_time=stamp(entity.last_wall_ns) if entity.last_wall_ns else None,
         host=entity.boot.host,
     )
     if entity.flow is not None:

@@ -32,6 +32,8 @@ class AgentTree:
         self.flows = Flows(agent, shared)
         self._shared = shared
         self._coverage = coverage
+        self._paths: dict[int, str] = {}
+        """Of cgroups, as this agent's processes have learned them."""
         self.handlers: dict[str, Handler] = {
             "fork": self._fork,
             "exec": self._exec,
@@ -146,7 +148,9 @@ class AgentTree:
         join = event.join
         if join.cgroup_path:
             self._shared.cgroup_path(join.cgroup_id, join.cgroup_path)
-            self.processes.learned_path(join.cgroup_id, changes)
+            if self._paths.get(join.cgroup_id) != join.cgroup_path:
+                # once: it looks at every process, and a bomb that moves about joins thousands of times a second
+                self._learned(join.cgroup_id, join.cgroup_path, changes)
         target = process_key(join.target)
         if target is None:
             return
@@ -157,6 +161,12 @@ class AgentTree:
         if process is not None:
             self.processes.cgroup(process, join.cgroup_id, event.time_ns)
             changes.process_of[target] = process
+
+    def _learned(self, cgroup_id: int, path: str, changes: Changes) -> None:
+        if len(self._paths) >= self._shared.limits.cgroup_paths:
+            self._paths.clear()
+        self._paths[cgroup_id] = path
+        self.processes.learned_path(cgroup_id, changes)
 
     def _process_snapshot(self, event: event_pb2.Event, offset_ns: int, changes: Changes) -> None:
         process = self._own(event, offset_ns, changes)

@@ -179,6 +179,7 @@ class Alert(_message.Message):
     RESPONSE_ID_FIELD_NUMBER: _builtins.int
     REPEATS_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
+    LAST_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identity: 16 lowercase hex digits, the same for the same finding after a replay."""
     agent_id: _builtins.str
@@ -227,6 +228,10 @@ class Alert(_message.Message):
     def coverage(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What this host could not see and which could matter here."""
 
+    @_builtins.property
+    def last_time(self) -> _timestamp_pb2.Timestamp:
+        """Wall-clock time of the newest event that found it again; not set while none has."""
+
     def __init__(
         self,
         *,
@@ -247,10 +252,11 @@ class Alert(_message.Message):
         response_id: _builtins.str = ...,
         repeats: _builtins.int = ...,
         host: _builtins.str = ...,
+        last_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow", "process", b"process", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow", "last_time", b"last_time", "process", b"process", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "agent_name", b"agent_name", "ancestors", b"ancestors", "coverage", b"coverage", "detector", b"detector", "evidence", b"evidence", "flow", b"flow", "host", b"host", "id", b"id", "process", b"process", "repeats", b"repeats", "response", b"response", "response_id", b"response_id", "severity", b"severity", "techniques", b"techniques", "time", b"time", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "agent_name", b"agent_name", "ancestors", b"ancestors", "coverage", b"coverage", "detector", b"detector", "evidence", b"evidence", "flow", b"flow", "host", b"host", "id", b"id", "last_time", b"last_time", "process", b"process", "repeats", b"repeats", "response", b"response", "response_id", b"response_id", "severity", b"severity", "techniques", b"techniques", "time", b"time", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,7 +23,7 @@ FIELDS: dict[str, str] = {
     "alerts": "id, time (RFC 3339 with ns), agent (id), agent_name, host, detector, title, severity "
     "(info|low|medium|high|critical), techniques, process {pid, start_time, boot_id, exe, argv, cwd, uid, container}, "
     "ancestors (parent first), flow {protocol, source, destination}, evidence [{kind, text, time, fields}], coverage, "
-    "response, response_id, repeats",
+    "response, response_id, repeats, last_time",
     "kill": "id, action, agent (id), state (requested|applied|verified|failed), reason, requested_by, killed, elapsed_ms, "
     "survivors [{pid, start_time, name, why}], steps, error, expires_at, destroyed, dry_run, members [{pid, start_time, "
     "name}]; "
@@ -132,6 +132,7 @@ def alert(value: Alert) -> dict[str, Any]:
         "response": value.response,
         "response_id": value.response_id,
         "repeats": value.repeats,
+        "last_time": rfc3339(value.last_time_ns),
     }
 
 

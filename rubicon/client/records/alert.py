@@ -63,6 +63,9 @@ class Alert:
     """What was done about it: "none", "kill", …"""
     response_id: str
     repeats: int
+    """How often it was found again."""
+    last_time_ns: int
+    """When that was last, nanoseconds since 1970; 0 when never."""
     host: str
 
     @property
@@ -98,5 +101,6 @@ class Alert:
             response=message.response,
             response_id=message.response_id,
             repeats=message.repeats,
+            last_time_ns=nanoseconds(message.last_time),
             host=message.host,
         )

@@ -71,3 +71,17 @@ def test_leaving_again_and_again_is_one_alert() -> None:
 
 def test_who_comes_is_no_alert() -> None:
     assert told((OUTSIDER, key(200), ENROLLED, "/rubicon/a")) == []
+
+
+def test_a_flood_of_leavers_is_ten_alerts_and_one_that_counts() -> None:
+    """Whatever else it does is not hidden by it: the first stranger is critical at once."""
+    moves = [(key(pid), key(pid), LEFT, f"/{pid}") for pid in range(1000, 3000)]
+    found = told(*moves, (CHILD, key(7), STRANGER, "/rubicon/a"))
+    assert len(found) == 12
+    (more,) = [alert for alert in found if "and more" in alert.title]
+    (stranger,) = [alert for alert in found if alert.severity == CRITICAL]
+    assert more.severity == MEDIUM  # of processes whose records have not come
+    assert more.repeats == 2000 - 10 - 1
+    assert more.last_wall_ns > more.wall_ns
+    assert len(more.evidence) == 16
+    assert "came to" in stranger.evidence[0].text
