@@ -7,7 +7,7 @@
     4    refused
     5    not found
     6    partly done (kill, freeze, isolate, release: something is left, or one of many failed)
-    70   a defect in Rubicon
+    70   a defect in Rubicon, or the host refused it something (a process, room on the disk)
     130  interrupted by Ctrl-C
     141  the reader of the output went away
 
@@ -35,6 +35,7 @@ from rubicon.client.errors import (
     RubiconError,
     RubiconUnreachable,
 )
+from rubicon.v1.instance import InstanceNameInvalid
 
 _VERDICTS = {Verdict.YES: 0, Verdict.NO: 1, Verdict.PARTLY: 6}
 _ERRORS: tuple[tuple[type[RubiconError], int], ...] = (
@@ -85,9 +86,20 @@ def main(arguments: list[str] | None = None) -> int:
         if running and not isinstance(error, PermissionDenied):
             return RUN_FAILED
         return next(code for kind, code in _ERRORS if isinstance(error, kind))
-    except ValueError as error:  # RUBICON_INSTANCE
+    except InstanceNameInvalid as error:
         print(f"rubicon: {safe(str(error))}", file=sys.stderr)
         return RUN_FAILED if running else USAGE
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"rubicon: {safe(where + (error.strerror or str(error)))}", file=sys.stderr)
+        return RUN_FAILED if running else DEFECT
+    except Exception:  # noqa: BLE001 - the last resort
+        import traceback
+
+        for line in traceback.format_exc().splitlines():
+            print(safe(line), file=sys.stderr)
+        print("rubicon: this is a defect in Rubicon: report it, with the lines above", file=sys.stderr)
+        return RUN_FAILED if running else DEFECT
     return code
 
 

@@ -15,6 +15,10 @@ DEFAULT = "rubicon"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
+class InstanceNameInvalid(ValueError):
+    """RUBICON_INSTANCE names what cannot be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """Paths of one instance; `name` is "rubicon" or "rubicon-NAME"."""
@@ -26,13 +30,15 @@ class Instance:
         """The instance that RUBICON_INSTANCE names.
 
         Raises:
-            ValueError: the name has characters that a path or a cgroup could not carry safely.
+            InstanceNameInvalid: the name has characters that a path or a cgroup could not carry safely.
         """
         wanted = os.environ.get("RUBICON_INSTANCE", "")
         if not wanted:
             return cls(DEFAULT)
         if not _NAME.fullmatch(wanted):
-            raise ValueError(f"RUBICON_INSTANCE={wanted!r}: use 1 to 31 of a-z, 0-9 and '-', not starting with '-'")
+            raise InstanceNameInvalid(
+                f"RUBICON_INSTANCE={wanted!r}: use 1 to 31 of a-z, 0-9 and '-', not starting with '-'"
+            )
         return cls(f"{DEFAULT}-{wanted}")
 
     @property

@@ -13,11 +13,11 @@ import click
 
 from rubicon.cli import words
 from rubicon.cli.framework import ChildStatus, program_names
-from rubicon.cli.launch import multiplexer, wait
-from rubicon.cli.launch.alerts import AlertPrinter
+from rubicon.cli.launch import multiplexer, survivors, wait
 from rubicon.cli.launch.child import Child, NotStarted
 from rubicon.cli.launch.identity import Identity, chosen
 from rubicon.cli.launch.profile import launch as profiles
+from rubicon.cli.launch.teller import Teller
 from rubicon.cli.launch.terminal import Terminal
 from rubicon.cli.render.safe import safe
 from rubicon.client.errors import RubiconError, RubiconUnreachable
@@ -99,6 +99,9 @@ def run(
     child = Child.fork(command, identity, limits, group=terminal.present, ignored=ignored)
     try:
         agent_id = _enrol(child, name, labels, on_alert, command, identity)
+        # before CMD can take every pid: afterwards neither may be to be had
+        teller = Teller(agent_id, lambda: terminal.busy(child), alerts_to, child)
+        expired = _limit(agent_id, timeout)
     except BaseException:
         child.abandon()
         raise
@@ -110,10 +113,9 @@ def run(
         terminal.take(child, restore=False)
         click.echo(f"rubicon: {safe(str(error))}", err=True)
         return ChildStatus(error.status)
-    expired = _limit(agent_id, timeout)
-    printer = AlertPrinter(agent_id, lambda: terminal.busy(child), alerts_to)
+    teller.begin()
     status = wait.wait(child, terminal)
-    return ChildStatus(_ended(agent_id, status, printer, expired, kill_on_exit, quiet))
+    return ChildStatus(_ended(agent_id, status, teller, expired, kill_on_exit, quiet))
 
 
 def _warn(command: Sequence[str], identity: Identity, terminal: Terminal) -> None:
@@ -167,27 +169,28 @@ def _limit(agent_id: str, timeout: float | None) -> threading.Event:
     if timeout is not None:
         timer = threading.Timer(timeout, kill)
         timer.daemon = True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError:
+            raise click.ClickException("no thread can be started to watch the time limit: too many processes") from None
     return expired
 
 
 def _ended(
-    agent_id: str, status: int, printer: AlertPrinter, expired: threading.Event, kill_on_exit: bool, quiet: bool
+    agent_id: str, status: int, teller: Teller, expired: threading.Event, kill_on_exit: bool, quiet: bool
 ) -> int:
-    from rubicon.cli.launch import summary
-
     ours = False
-    alive, condemned = summary.survivors(agent_id)
+    alive, condemned = survivors.survivors(agent_id)
     if alive and condemned:  # CMD is among the first to die of it
-        alive = summary.killed(agent_id)
+        alive = survivors.killed(agent_id)
     elif alive and kill_on_exit:
         ours = True
         try:
             LocalSocket().call("kill", target=agent_id, reason=ON_EXIT, force=False, timeout=60)
         except RubiconError as error:
             click.echo(f"rubicon: what CMD left could not be ended: {safe(error.message)}", err=True)
-        alive, _ = summary.survivors(agent_id)
-    agent = summary.told(agent_id, alive, printer, quiet=quiet, by_us=ours or expired.is_set())
+        alive, _ = survivors.survivors(agent_id)
+    agent = teller.finish(alive, quiet=quiet, by_us=ours or expired.is_set())
     sys.stderr.flush()
     if expired.is_set():
         click.echo("rubicon: the time limit was reached, the tree was killed", err=True)

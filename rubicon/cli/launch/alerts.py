@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
+
+from rubicon.cli.launch.room import awaited, room
 
 if TYPE_CHECKING:
     from rubicon.client.records.alert import Alert
@@ -13,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class AlertPrinter:
-    """A thread that watches one agent's alerts. It imports the client only once CMD runs."""
+    """A thread that watches one agent's alerts."""
 
     def __init__(self, agent_id: str, busy: Callable[[], bool], file: TextIO | None) -> None:
         self._agent_id = agent_id
@@ -23,7 +27,8 @@ class AlertPrinter:
         self._waiting: list[Alert] = []
         self._shown: dict[str, str] = {}
         self._client: Client | None = None
-        threading.Thread(target=self._watch, name="alerts", daemon=True).start()
+        with contextlib.suppress(RuntimeError):  # not one thread: they are shown at the end
+            threading.Thread(target=self._watch, name="alerts", daemon=True).start()
 
     def finish(self, alerts: list[Alert]) -> None:
         """Show what waited, and those of a complete list that the watch has not brought."""
@@ -38,6 +43,10 @@ class AlertPrinter:
         from rubicon.client.errors import AgentKilledError, RubiconError
         from rubicon.client.sync import Client
 
+        if not room():
+            with self._lock:
+                print("rubicon: alerts wait: no thread can be started, there are too many processes", file=sys.stderr)
+            awaited(math.inf)
         try:
             self._client = Client()
             for alert in self._client.alerts.watch(self._agent_id, existing=True):

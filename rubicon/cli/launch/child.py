@@ -95,6 +95,11 @@ class Child:
                 os.setpgid(pid, pid)
         return cls(pid, group, command[0], release, failure)
 
+    def close(self) -> None:
+        """In another child of ours: its pipes are not that one's."""
+        os.close(self._gate)
+        os.close(self._failure)
+
     def release(self) -> None:
         """Let it execute, and return when it has.
 
@@ -111,8 +116,7 @@ class Child:
 
     def abandon(self) -> None:
         """It is not to run: let it end without having executed anything."""
-        os.close(self._gate)
-        os.close(self._failure)
+        self.close()
         os.waitpid(self.pid, 0)
 
     def signal(self, number: int) -> None:

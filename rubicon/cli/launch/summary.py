@@ -4,51 +4,38 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rubicon.cli.launch.alerts import AlertPrinter
+from rubicon.cli.launch.room import awaited
 from rubicon.cli.render.lines import program
 from rubicon.cli.render.output import Output, Part
 from rubicon.cli.render.safe import safe
-from rubicon.client.agents import Agent
 from rubicon.client.errors import RubiconError
-from rubicon.client.local import LocalSocket
-from rubicon.client.sync import Client
 
+if TYPE_CHECKING:
+    from rubicon.client.agents import Agent
+    from rubicon.client.sync import Client
+
+ROOM_S = 5.0
+"""Longest wait for threads to be had again."""
 CATCH_UP_S = 1.0
 """Longest wait for the plane to have stored the end."""
-KILLED_S = 5.0
-"""Longest wait for somebody else's kill; it takes milliseconds, and the sensor reports what is left after three seconds."""
 
 
-def survivors(agent_id: str) -> tuple[int, bool]:
-    """Processes of the agent that still live, as the sensor counts them, and whether a kill of it is under way; (0, False)
-    when the sensor does not answer."""
-    try:
-        listed: list[dict[str, Any]] = LocalSocket().call("agents", timeout=5)["agents"]
-    except RubiconError:
-        return 0, False
-    found = next((agent for agent in listed if agent["id"] == agent_id), {})
-    return int(found.get("processes", 0)), bool(found.get("condemned", False))
-
-
-def killed(agent_id: str) -> int:
-    """Wait for a kill that is under way: processes that are left, in D state say."""
-    deadline = time.monotonic() + KILLED_S
-    while True:
-        alive, _ = survivors(agent_id)
-        if not alive or time.monotonic() > deadline:
-            return alive
-        time.sleep(0.02)
-
-
-def told(agent_id: str, alive: int, printer: AlertPrinter, *, quiet: bool, by_us: bool) -> Agent | None:
+def told(agent_id: str, printer: AlertPrinter, *, alive: int, quiet: bool, by_us: bool) -> Agent | None:
     """Show what waited and the summary on stderr; the agent as the plane has it, None when it does not answer.
 
     Args:
+        alive: processes of it that still live.
         by_us: `run` itself had it killed, so nobody else's reason is waited for.
     """
     output = Output(sys.stderr)
+    if not awaited(ROOM_S):
+        output.wrapped([("rubicon: no summary: no thread can be started, there are too many processes", "yellow")])
+        return None
+    from rubicon.client.sync import Client
+
     try:
         with Client() as client:
             agent = _caught_up(client, agent_id, alive, by_us)
