@@ -7,9 +7,10 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from bench import isolated, latency, overhead, profile, responses, start, stopped
+from bench import bulk, isolated, latency, overhead, profile, responses, start, stopped
 from bench.row import Row
 
 REPORT = Path("docs/performance.md")
@@ -30,14 +31,16 @@ def main() -> int:
     quick = parser.parse_args().quick
     started = time.monotonic()
     rows: list[Row] = []
-    for title, run in (
+    parts: tuple[tuple[str, Callable[[], list[Row]]], ...] = (
         ("overhead", lambda: overhead.measure(3 if quick else 12, 0.1 if quick else 0.3)),
         ("start", lambda: start.measure(5 if quick else 30, 1 if quick else 5)),
         ("launch profile", lambda: profile.measure(3 if quick else 12, 5 if quick else 30, 0.1 if quick else 0.3)),
         ("isolation", lambda: isolated.measure(3 if quick else 12, 0.1 if quick else 0.3)),
         ("latency", lambda: latency.measure(20 if quick else 300)),
         ("detect → stopped", lambda: stopped.measure(10 if quick else 200)),
-    ):
+        ("a thousand agents", lambda: bulk.measure(100 if quick else 1000)),
+    )
+    for title, run in parts:
         print(f"measuring {title} …", file=sys.stderr, flush=True)
         rows += run()
     table = "| what | median (95 % interval) | bar | unit | pairs or runs | holds |\n| --- | --- | --- | --- | --- | --- |\n"

@@ -13,7 +13,7 @@ import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing takes milliseconds to load, in which Ctrl-C would still be Python's
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 
@@ -40,3 +40,22 @@ def raising() -> Iterator[None]:
     finally:
         if before is end:
             signal.signal(signal.SIGINT, end)
+
+
+@contextlib.contextmanager
+def told(handler: Callable[[], None]) -> Iterator[None]:
+    """Inside, the first Ctrl-C calls a function, for what must be said about work under way; the second ends the command."""
+    before = signal.getsignal(signal.SIGINT)
+    ours = before in (end, signal.default_int_handler)
+
+    def first(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, end)
+        handler()
+
+    if ours:
+        signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, before)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sensor.act.hunt import Hunt
-from sensor.act.processes import Task, key
+from sensor.act.processes import Crowd, Task, key
 from sensor.act.registry import Living
 
 if TYPE_CHECKING:
@@ -78,11 +78,12 @@ class Freezer:
         self._registry.change(agent.id, stopped=[])
         return woken
 
-    def again(self, agent: Living) -> bool:
+    def again(self, agent: Living, crowd: Crowd) -> bool:
         """Stop whoever of a frozen agent runs all the same; True when there was somebody."""
         hunt = Hunt(self._enroller.kernel, agent, self._enroller.cgroup(agent), (), None)
-        tasks = hunt.look()
-        cgroup = hunt.cgroup if hunt.cgroup and not hunt.shares_cgroup() else None
+        lost = self._enroller.kernel.untagged.of(agent.number)
+        tasks = hunt.look() if lost else crowd.around(agent.number, hunt.cgroup.ids() if hunt.cgroup else ())
+        cgroup = hunt.cgroup if hunt.cgroup and not hunt.shares_cgroup(tasks) else None
         thawed = bool(cgroup and cgroup.processes() and not cgroup.frozen)
         if cgroup and thawed:
             cgroup.freeze()

@@ -55,7 +55,8 @@ class Hunt:
         wanted = self._extra | ({self.target} if self.target else set())
         self.spared.update({each: why for each, why in self._shielded.items() if each in wanted})
         # nobody is anybody's descendant by way of a shielded process: pid 1 is everybody's ancestor
-        open_tasks = [task for task in tasks if key(task) not in self._shielded]
+        pids = {pid for pid, _ in self._shielded}
+        open_tasks = [task for task in tasks if task.pid not in pids or key(task) not in self._shielded]
         members = []
         for task in self._family(open_tasks) if self.target else self._everybody(open_tasks):
             if task.state not in "ZX":
@@ -66,7 +67,9 @@ class Hunt:
     def _everybody(self, tasks: Sequence[Task]) -> list[Task]:
         number = self.agent.number
         lost = self._kernel.untagged.of(number)
-        found = {key(task): task for task in tasks if task.agent == number or key(task) in lost}
+        found = {key(task): task for task in tasks if task.agent == number}
+        if lost:
+            found.update({key(task): task for task in tasks if key(task) in lost})
         inside = self.cgroup.ids() if self.cgroup else set()
         housed = [task for task in tasks if task.cgroup_id in inside and not task.agent] if inside else []
         if self._has_stranger():

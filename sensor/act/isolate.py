@@ -124,13 +124,14 @@ class Isolator:
         if any(_open_to(each) for each in everything):
             count, problems = self.destroy([(each, isolation_of(each)) for each in agents])
             log.warning("connections that came to isolated agents were destroyed", count=count, problems=problems)
-        for agent in agents:
-            for entry in everything:
-                if entry.agent == agent.number and entry.family not in GOVERNED:
-                    holder, what = (entry.pid, entry.start_time), _family(entry.family)
-                    if agent.strict_holders:
-                        self._kill(agent, {holder})
-                    found.append((agent, holder, what))
+        by_number = {agent.number: agent for agent in agents}
+        for entry in everything:
+            holding = by_number.get(entry.agent) if entry.family not in GOVERNED else None
+            if holding:
+                holder, what = (entry.pid, entry.start_time), _family(entry.family)
+                if holding.strict_holders:
+                    self._kill(holding, {holder})
+                found.append((holding, holder, what))
         return found
 
     def _wanted(self, isolated: Iterable[tuple[Living, response_pb2.Isolation]]) -> Wanted:

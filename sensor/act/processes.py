@@ -41,29 +41,48 @@ def key(task: Task) -> Key:
     return task.pid, task.start_time
 
 
-def parent(task: Task) -> Key:
-    """Identity of its parent."""
-    return task.parent_pid, task.parent_start_time
-
-
 def family(tasks: Iterable[Task], seeds: set[Key]) -> list[Task]:
     """Those of `seeds` that live, and everything that descends from a seed, alive or not; parents before children.
 
     pid 0 and pid 1 are no seeds: the whole host descends from them.
     """
     seeds = {seed for seed in seeds if seed[0] > 1}
-    children: dict[Key, list[Task]] = defaultdict(list)
+    pids = {pid for pid, _ in seeds}
+    children: dict[int, list[Task]] = defaultdict(list)
     found: list[Task] = []
-    for task in tasks:
-        if key(task) in seeds:
+    for task in tasks:  # thousands, with every look of a kill: pids alone first
+        if task.pid in pids and key(task) in seeds:
             found.append(task)
         else:
-            children[parent(task)].append(task)
-    for dead in seeds.difference(key(task) for task in found):
-        found.extend(children.pop(dead, ()))
+            children[task.parent_pid].append(task)
+
+    def born_to(process: Key) -> list[Task]:
+        born = children.get(process[0], [])
+        own = [task for task in born if task.parent_start_time == process[1]]
+        children[process[0]] = [task for task in born if task.parent_start_time != process[1]]
+        return own
+
+    for dead in seeds.difference(map(key, found)):
+        found.extend(born_to(dead))
     for task in found:  # grows while it is walked
-        found.extend(children.pop(key(task), ()))
+        found.extend(born_to(key(task)))
     return found
+
+
+class Crowd:
+    """One look at the host, by agent and by place, for whoever asks about many agents."""
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self._of: dict[int, list[Task]] = defaultdict(list)
+        self._at: dict[int, list[Task]] = defaultdict(list)
+        for task in tasks:
+            self._of[task.agent].append(task)
+            self._at[task.cgroup_id].append(task)
+
+    def around(self, agent: int, places: Iterable[int]) -> list[Task]:
+        """An agent's tagged processes, and whoever is in one of these cgroups (ids)."""
+        found = self._of.get(agent, []) if agent else []
+        return found + [task for place in places for task in self._at.get(place, ()) if task.agent != agent]
 
 
 def ancestors(tasks: Iterable[Task], pid: int) -> set[Key]:

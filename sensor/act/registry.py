@@ -78,6 +78,8 @@ class Registry:
         self._lock = threading.RLock()
         self._agents: dict[str, Living] = {}
         self._leftovers: list[str] = []
+        self._texts: dict[str, orjson.Fragment] = {}
+        """Each agent as it stands in the file: a change writes a thousand agents, and turns one into text."""
         try:
             stored = orjson.loads(path.read_bytes())
             if stored["format"] == FORMAT and stored["boot_id"] == boot_id:
@@ -85,6 +87,7 @@ class Registry:
                 for entry in stored["agents"]:
                     agent = Living(**{name: value for name, value in entry.items() if name in known})
                     self._agents[agent.id] = agent
+                    self._texts[agent.id] = orjson.Fragment(orjson.dumps(asdict(agent)))
                 self._leftovers = list(stored["leftovers"])
         except FileNotFoundError:
             pass
@@ -105,13 +108,14 @@ class Registry:
                     f"a living agent is named {agent.name!r}: choose another name, or kill or finish it"
                 )
             self._agents[agent.id] = agent
-            self._save()
+            self._save(agent)
 
     def remove(self, agent_id: str) -> Living | None:
         """Forget an agent; None when it is not there."""
         with self._lock:
             agent = self._agents.pop(agent_id, None)
             if agent:
+                self._texts.pop(agent_id, None)
                 self._save()
             return agent
 
@@ -122,7 +126,7 @@ class Registry:
             if agent:
                 for name, value in values.items():
                     setattr(agent, name, value)
-                self._save()
+                self._save(agent)
 
     def find(self, id_or_name: str) -> Living:
         """An agent by id, or else by name.
@@ -167,11 +171,13 @@ class Registry:
                 return
             self._save()
 
-    def _save(self) -> None:
+    def _save(self, changed: Living | None = None) -> None:
+        if changed:
+            self._texts[changed.id] = orjson.Fragment(orjson.dumps(asdict(changed)))
         content = {
             "format": FORMAT,
             "boot_id": self._boot_id,
-            "agents": [asdict(agent) for agent in self._agents.values()],
+            "agents": list(self._texts.values()),
             "leftovers": self._leftovers,
         }
         draft = self._path.with_suffix(".partial")

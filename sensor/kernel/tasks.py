@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sensor.kernel import abi, bpf
 from sensor.kernel.programs import AttachType
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A thread group. Times are CLOCK_BOOTTIME nanoseconds; pids are those of the initial namespace."""
+class Task(NamedTuple):
+    """A thread group. Times are CLOCK_BOOTTIME nanoseconds; pids are those of the initial namespace.
 
-    pid: int
+    The fields are those of struct task_entry in its order, as a list has thousands of them and every kill reads several.
+    """
+
     start_time: int
-    parent_pid: int
     parent_start_time: int
     agent: int
     """0 for a process that is nobody's."""
     cgroup_id: int
     """On the default (v2) hierarchy."""
-    state: str
-    """A letter as in /proc/PID/stat; Z and X only when no thread of the group lives."""
-    comm: str
+    pid: int
+    parent_pid: int
+    letter: int
     flags: int
     """enum tag_flag; 0 when not tagged."""
+    name: bytes
+
+    @property
+    def state(self) -> str:
+        """A letter as in /proc/PID/stat; Z and X only when no thread of the group lives."""
+        return chr(self.letter)
+
+    @property
+    def comm(self) -> str:
+        """The thread group leader's name."""
+        return self.name.split(b"\0", 1)[0].decode(errors="backslashreplace")
 
 
 class Tasks:
@@ -56,17 +67,4 @@ class Tasks:
 
 
 def _parsed(data: bytes) -> list[Task]:
-    return [
-        Task(
-            pid=entry.pid,
-            start_time=entry.start_time,
-            parent_pid=entry.parent_pid,
-            parent_start_time=entry.parent_start_time,
-            agent=entry.agent,
-            cgroup_id=entry.cgroup_id,
-            state=chr(entry.state),
-            comm=entry.comm.split(b"\0", 1)[0].decode(errors="backslashreplace"),
-            flags=entry.flags,
-        )
-        for entry in map(abi.TaskValue._make, abi.TASK.iter_unpack(data))
-    ]
+    return list(map(Task._make, abi.TASK.iter_unpack(data)))

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bench.host import compiled
-from rubicon import Agent, AgentKilledError, Client
-from tests.e2e.host import Host, until
+from rubicon import AgentKilledError, Client
+from tests.e2e.host import Host
+from tests.e2e.tunnel import Server, agent_of, alert_of, serving, tunnel
 
 pytestmark = pytest.mark.root
 RULES = """
@@ -48,50 +44,9 @@ def ruled(own_host: Host, file: Path) -> Host:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[int]:
-    """Answers every connection with a banner, as sshd does; its port."""
-    held = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection = listener.accept()[0]
-                except OSError:
-                    return
-                connection.sendall(b"SSH-2.0-OpenSSH_test\r\n")
-                held.append(connection)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield int(listener.getsockname()[1])
-    for connection in held:
-        connection.close()
-
-
-def tunnel(host: Host, port: int, name: str, *options: str) -> subprocess.Popen[str]:
-    """An agent that does what `ssh -R` does, up to the banner."""
-    program = [str(compiled("tunnel")), "-N", "-R", "9000:127.0.0.1:8000", "-p", str(port), "127.0.0.1"]
-    command = host.command("run", "-q", "--name", name, *options, "--", *program)
-    return subprocess.Popen(
-        command, env={**host.environment, "CHILDREN": "3"}, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-
-
-def alert_of(host: Host, name: str) -> dict[str, Any]:
-    """The agent's alert of the rule, once it is there."""
-
-    def look() -> dict[str, Any] | None:
-        done = host.rubicon("alerts", name, "--json")
-        found = host.json("alerts", name) if done.returncode == 0 else []
-        return next((each for each in found if each["detector"] == "ssh-remote-forward"), None)
-
-    found: dict[str, Any] = until(look)
-    return found
-
-
-def agent_of(client: Client, name: str) -> Agent:
-    found: Agent = until(lambda: next((each for each in client.agents.list(all=True) if each.name == name), None))
-    return found
+def server() -> Iterator[Server]:
+    with serving() as server:
+        yield server
 
 
 def test_with_a_wrong_file_nothing_is_started(own_host: Host, file: Path) -> None:
@@ -107,8 +62,8 @@ def test_with_a_wrong_file_nothing_is_started(own_host: Host, file: Path) -> Non
     assert "no action 'stop'" in doctor.stdout
 
 
-def test_whom_the_label_names_is_killed_and_everybody_learns_why(ruled: Host, server: int) -> None:
-    with tunnel(ruled, server, "named", "-l", "job=rome-7") as running, Client(ruled.instance) as client:
+def test_whom_the_label_names_is_killed_and_everybody_learns_why(ruled: Host, server: Server) -> None:
+    with tunnel(ruled, server.port, "named", "-l", "job=rome-7") as running, Client(ruled.instance) as client:
         agent = agent_of(client, "named")
         with pytest.raises(AgentKilledError) as caught:
             agent.wait(timeout=30)
@@ -126,8 +81,8 @@ def test_whom_the_label_names_is_killed_and_everybody_learns_why(ruled: Host, se
     assert (listed["state"], listed["reason"], listed["alert_id"]) == ("killed", reason, alert["id"])
 
 
-def test_others_are_only_named(ruled: Host, server: int) -> None:
-    with tunnel(ruled, server, "other", "-l", "job=rome-8") as running, Client(ruled.instance) as client:
+def test_others_are_only_named(ruled: Host, server: Server) -> None:
+    with tunnel(ruled, server.port, "other", "-l", "job=rome-8") as running, Client(ruled.instance) as client:
         alert = alert_of(ruled, "other")
         assert (alert["response"], alert["response_id"]) == ("none (would kill)", "")
         assert "none (would kill)" in ruled.rubicon("alerts", "other").stdout
@@ -162,12 +117,12 @@ def test_a_file_that_goes_wrong_later_is_found_by_doctor(ruled: Host, file: Path
         file.write_text(RULES)
 
 
-def test_what_is_read_again_decides_from_then_on(ruled: Host, file: Path, server: int) -> None:
-    with tunnel(ruled, server, "before") as running:
+def test_what_is_read_again_decides_from_then_on(ruled: Host, file: Path, server: Server) -> None:
+    with tunnel(ruled, server.port, "before") as running:
         assert alert_of(ruled, "before")["response"] == "none (would kill)"
         file.write_text("respond: {ssh-remote-forward: kill}\n")
         assert [each["mode"] for each in ruled.json("rules", "--reload")] == ["enforce"]
-        with tunnel(ruled, server, "after") as other:
+        with tunnel(ruled, server.port, "after") as other:
             _, told = other.communicate(timeout=30)
         assert other.returncode == 137
         assert "agent after was killed: ssh-remote-forward" in told

@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 
 import click
 
 from rubicon.cli.framework import Verdict, connect
+from rubicon.cli.respond.many import Many, Outcome
 from rubicon.cli.respond.order import Order
 from rubicon.cli.respond.show import show
 from rubicon.cli.respond.whom import Chosen, Whom, chosen
 from rubicon.client import requests
-from rubicon.client.errors import RubiconError
 from rubicon.client.local import LocalSocket
 from rubicon.client.records.response import Response
 from rubicon.client.sync import Client
 from rubicon.v1.ttl import of_seconds
 
-AT_ONCE = 16
-"""Targets asked of at the same time: a host carries out four, and there may be many hosts."""
 _LOCAL_TIMEOUT_S = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one target."""
-
-    whom: Whom
-    response: Response | None = None
-    error: str = ""
 
 
 def carry_out(order: Order, choice: Chosen, *, local: bool, as_json: bool) -> Verdict:
@@ -53,24 +40,11 @@ def _ask(
 ) -> Verdict:
     if len(targets) == 1 and not choice.many:
         return show(order, [Outcome(targets[0], ask(targets[0]))], as_json, table=False)
-    return show(order, _progress(order, targets, _all(targets, ask)), as_json, table=True)
-
-
-def _all(targets: Sequence[Whom], ask: Callable[[Whom], Response]) -> Iterator[Outcome]:
-    """As they are done; a failure is an outcome like another."""
-
-    def one(whom: Whom) -> Outcome:
-        try:
-            return Outcome(whom, ask(whom))
-        except RubiconError as error:
-            return Outcome(whom, error=error.message)
-
-    pool = ThreadPoolExecutor(AT_ONCE, "respond")
-    try:
-        for done in as_completed([pool.submit(one, whom) for whom in targets]):
-            yield done.result()
-    finally:
-        pool.shutdown(cancel_futures=True)  # the reader went away: what was asked for is finished, the rest not begun
+    many = Many(targets, ask)
+    verdict = show(order, _progress(order, targets, many.outcomes()), as_json, table=True)
+    if many.interrupted:
+        raise KeyboardInterrupt
+    return verdict
 
 
 def _progress(order: Order, targets: Sequence[Whom], outcomes: Iterator[Outcome]) -> Iterator[Outcome]:

@@ -13,7 +13,11 @@ from rubicon.cli.respond.order import Order
 from rubicon.client.records.response import Response
 
 if TYPE_CHECKING:
-    from rubicon.cli.respond.ask import Outcome
+    from rubicon.cli.respond.many import Outcome
+
+
+_NAMED = 3
+"""Of who is left, in a row of the table; --json has all."""
 
 
 def show(order: Order, outcomes: Iterable[Outcome], as_json: bool, *, table: bool) -> Verdict:
@@ -84,20 +88,30 @@ def _whole(output: Output, response: Response) -> None:
         output.wrapped([(f"  left: {each.pid} {safe(each.name)}: {safe(each.why)}", "bold red")])
 
 
+def _why(outcome: Outcome) -> str:
+    """What is wrong, with the first of who is left."""
+    if not outcome.response:
+        return safe(outcome.error)
+    left = outcome.response.survivors
+    named = ", ".join(f"{each.pid} {safe(each.name)}".strip() for each in left[:_NAMED])
+    more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+    return safe(outcome.response.error) + (f" (left: {named}{more})" if left else "")
+
+
 def _table(output: Output, order: Order, found: list[Outcome]) -> None:
     def row(outcome: Outcome) -> list[Part]:
         response, good = outcome.response, whole(outcome.response)
-        why = response.error if response else outcome.error
         return [
             (f"{output.icon('✔' if good else '✘')}", "green" if good else "bold red"),
             (outcome.whom.name, "bold"),
             (response.agent_id if response else outcome.whom.agent, "dim"),
             (done(response) if response else "not done", ""),
             (f"{response.elapsed_ns / 1e6:.0f}" if response else "", ""),
-            (safe(why), "red"),
+            (_why(outcome), "red"),
         ]
 
     output.table(("", "NAME", "AGENT", "DONE", "MS", "ERROR"), map(row, found))
-    failed = sum(not whole(outcome.response) for outcome in found)
-    tail = f", {failed} not whole" if failed else ""
-    output.line([(f"{order.action}: {len(found)} targets{tail}", "bold red" if failed else "")])
+    failed = sum(outcome.asked and not whole(outcome.response) for outcome in found)
+    unasked = sum(not outcome.asked for outcome in found)
+    tail = (f", {failed} not whole" if failed else "") + (f", {unasked} not asked" if unasked else "")
+    output.line([(f"{order.action}: {len(found)} targets{tail}", "bold red" if tail else "")])

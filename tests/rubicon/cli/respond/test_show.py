@@ -7,7 +7,7 @@ import json
 import pytest
 
 from rubicon.cli.framework import Verdict
-from rubicon.cli.respond.ask import Outcome
+from rubicon.cli.respond.many import Outcome
 from rubicon.cli.respond.order import Order
 from rubicon.cli.respond.show import show
 from rubicon.cli.respond.whom import Whom
