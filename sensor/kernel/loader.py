@@ -132,7 +132,8 @@ class Kernel:
         return self._attached(When.ISOLATING)
 
     def isolating(self, on: bool) -> None:
-        """Have what an isolated agent sends through a socket that was handed over to it dropped, or not."""
+        """Have what an isolated agent sends through a socket that was handed over to it dropped, and its joining of groups
+        refused, or not."""
         self._switch(When.ISOLATING, on)
 
     def condemning(self, on: bool) -> None:

@@ -51,6 +51,7 @@ class AttachType:
     CGROUP_INET6_POST_BIND = 13
     CGROUP_UDP4_SENDMSG = 14
     CGROUP_UDP6_SENDMSG = 15
+    CGROUP_SETSOCKOPT = 22
     TRACE_RAW_TP = 23
     TRACE_ITER = 28
     PERF_EVENT = 41
@@ -213,6 +214,11 @@ OBJECTS: tuple[Object, ...] = (
             Program("handed_send", _TRACEPOINT, When.ISOLATING),
             Program("handed_egress", _CGROUP, When.ISOLATING, AttachType.CGROUP_INET_EGRESS),
         ),
+    ),
+    Object(
+        "multicast",
+        "do_sock_setsockopt",
+        (Program("multicast", _CGROUP, When.ISOLATING, AttachType.CGROUP_SETSOCKOPT),),
     ),
     Object("exec", "sched_process_exec", (Program("process_exec", _TRACEPOINT),)),
     Object("join", "cgroup_attach_task", (Program("cgroup_attach", _TRACEPOINT),)),

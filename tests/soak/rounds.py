@@ -17,6 +17,8 @@ WAYS = (
         "held-by-a-daemon",
         "by-a-thread",
         "splice",
+        "multicast",
+        "multicast6",
         "reconnect",
     ),
     *(

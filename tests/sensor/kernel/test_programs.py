@@ -21,6 +21,7 @@ _CGROUP_SECTIONS = {
     "cgroup/sendmsg6": AttachType.CGROUP_UDP6_SENDMSG,
     "cgroup/connect_unix": AttachType.CGROUP_UNIX_CONNECT,
     "cgroup/sendmsg_unix": AttachType.CGROUP_UNIX_SENDMSG,
+    "cgroup/setsockopt": AttachType.CGROUP_SETSOCKOPT,
     "cgroup_skb/ingress": AttachType.CGROUP_INET_INGRESS,
     "cgroup_skb/egress": AttachType.CGROUP_INET_EGRESS,
     "sockops": AttachType.CGROUP_SOCK_OPS,

@@ -85,6 +85,7 @@ def open_connected() -> dict[str, Way]:
     ways["held-by-a-daemon"] = held_by_a_daemon(tcp(socket.AF_INET, OUTSIDE4))
     ways["by-a-thread"] = by_a_thread(tcp(socket.AF_INET, OUTSIDE4))
     ways["splice"] = splice(tcp(socket.AF_INET, OUTSIDE4))
+    ways["multicast"], ways["multicast6"] = joins(udp(socket.AF_INET, OUTSIDE4)), joins6(udp(socket.AF_INET6, OUTSIDE6))
     elsewhere = udp(socket.AF_INET, OUTSIDE4)
     ways["reconnect"] = lambda: void(elsewhere.connect_ex((OUTSIDE4, UDP_PORT + 1)) or elsewhere.send(BYTES))
     listener, accepted = listening()
@@ -184,6 +185,29 @@ def splice(made: socket.socket) -> Way:
     descriptor = os.memfd_create("bytes")
     os.write(descriptor, BYTES)
     return lambda: void(os.sendfile(made.fileno(), descriptor, 0, len(BYTES)))
+
+
+def joins(made: socket.socket) -> Way:
+    """A group's address is told to the network by the kernel, with any bytes in it."""
+    words = itertools.count(1)
+
+    def go() -> None:
+        group = bytes((239, *next(words).to_bytes(3, "big"))) + socket.inet_aton(INSIDE4)
+        made.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+        made.setsockopt(socket.IPPROTO_IP, socket.IP_DROP_MEMBERSHIP, group)
+
+    return go
+
+
+def joins6(made: socket.socket) -> Way:
+    words = itertools.count(1)
+
+    def go() -> None:
+        group = b"\xff\x05" + next(words).to_bytes(14, "big") + struct.pack("I", socket.if_nametoindex("in0"))
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_LEAVE_GROUP, group)
+
+    return go
 
 
 def new(family: int, kind: int, protocol: int = 0) -> Way:

@@ -74,6 +74,10 @@ def own(frame: bytes) -> str:
         )
     elif kind == 0x86DD:
         at, protocol, length = 54, frame[20], int.from_bytes(frame[18:20], "big")
+        if protocol == 0 and frame[74:76] == b"\xff\x05":
+            return (
+                f"joined {frame[74:90].hex()}"  # a group that a process has chosen: the kernel's own are of this link
+            )
         if protocol == 0 or (protocol == 58 and 130 <= frame[54] <= 143):  # multicast listeners, neighbours
             return ""
     else:
@@ -84,7 +88,9 @@ def own(frame: bytes) -> str:
             return ""
         source, target = int.from_bytes(frame[at : at + 2], "big"), int.from_bytes(frame[at + 2 : at + 4], "big")
         return f"tcp {source}>{target} flags {frame[at + 13]:#x} payload {payload}"
-    return "" if protocol == 2 else f"protocol {protocol}: {frame[at : at + 16].hex()}"
+    if protocol == 2:
+        return f"joined {frame[at + 12 : at + 16].hex()}" if frame[at + 12] == 239 else ""
+    return f"protocol {protocol}: {frame[at : at + 16].hex()}"
 
 
 def listen() -> None:
