@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -74,6 +75,52 @@ def test_up_at_any_moment(own_host: Host, number: int) -> None:
         down = own_host.rubicon("down", "--yes")
         assert down.returncode == 0, down.stderr
         assert not own_host.daemon("rubicon-sensor")
+
+
+def starting(mark: str) -> int:
+    """The pid of a supervisor, 0 where there is none."""
+    for pid in having(mark):
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if b"--foreground" in words:
+                return pid
+    return 0
+
+
+def test_down_waits_for_a_supervisor_that_is_not_on_record_yet(own_host: Host) -> None:
+    environment = {**own_host.environment, "MARK": own_host.name}
+    with subprocess.Popen(own_host.command("up"), env=environment) as up:
+        supervisor = until(lambda: starting(own_host.name))
+        os.kill(supervisor, signal.SIGSTOP)
+        up.kill()
+    assert not own_host.daemon("supervisor"), "it was stopped before it could write down that it is there"
+    with subprocess.Popen(own_host.command("down", "--yes"), env=own_host.environment) as down:
+        lock = str(own_host.instance.run_dir / "start.lock")
+        until(lambda: down.poll() is not None or lock in opened(down.pid))
+        os.kill(supervisor, signal.SIGCONT)
+    assert down.returncode == 0
+    assert not Path(f"/proc/{supervisor}").exists()
+    until(lambda: not having(own_host.name))
+
+
+def opened(pid: int) -> set[str]:
+    """Files that a process has open."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for each in Path(f"/proc/{pid}/fd").iterdir():
+            found.add(os.readlink(each))
+    return found
+
+
+def test_down_finds_what_an_up_that_was_killed_has_begun(own_host: Host) -> None:
+    for moment in range(6):
+        done = interrupted(own_host, ("up",), signal.SIGKILL, moment * 0.1)
+        assert done.returncode in (-signal.SIGKILL, 0), (moment, done)
+        down = own_host.rubicon("down", "--yes")
+        assert down.returncode == 0, (moment, down.stderr)
+        until(lambda: not having(own_host.name))
+        assert not own_host.daemon("supervisor")
+        assert not list(own_host.instance.run_dir.glob("*.sock"))
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import grp
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rubicon.cli.daemons import record, settings
+from rubicon.cli.daemons.turn import turn
 from rubicon.client.errors import CallerIsAgent, PermissionDenied, RubiconError, RubiconUnreachable
 from rubicon.client.local import LocalSocket
 from rubicon.v1.instance import Instance
@@ -41,12 +40,12 @@ def ensure(instance: Instance) -> bool:
     if os.geteuid():
         raise PermissionDenied("Rubicon does not run here, and only root can start it", "use sudo")
     prepare(instance)
-    with _one_starter(instance):
+    with turn(instance) as lock:
         settings.check(instance)
         started = not record.read(instance)
         if started:
-            _spawn(instance)
-        _wait(instance)
+            _spawn(instance, lock)
+    _wait(instance)
     return started
 
 
@@ -71,18 +70,11 @@ def _group() -> grp.struct_group | None:
         return None
 
 
-@contextlib.contextmanager
-def _one_starter(instance: Instance) -> Iterator[None]:
-    with (instance.run_dir / "start.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _spawn(instance: Instance) -> None:
+def _spawn(instance: Instance, lock: int) -> None:
     with (instance.log_dir / "supervisor.log").open("ab") as log:
         subprocess.Popen(
             [str(Path(sys.executable).parent / "rubicon"), "up", "--foreground"],
-            stdin=subprocess.DEVNULL,
+            stdin=lock,  # our turn is its own until it is on record
             stdout=log,
             stderr=log,
             cwd="/",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rubicon.cli.daemons import record
+from rubicon.cli.daemons.turn import turn
 from rubicon.client.errors import CallerIsAgent, InternalError, PermissionDenied, RubiconError
 from rubicon.client.local import LocalSocket
 from rubicon.v1.instance import Instance
@@ -37,9 +38,17 @@ def down(instance: Instance) -> bool:
     Raises:
         PermissionDenied: not root.
         InternalError: something could not be removed; the message says what.
+        RubiconUnreachable: somebody else starts or stops it, and does not come to an end.
     """
     if os.geteuid():
         raise PermissionDenied("only root can take Rubicon down", "use sudo")
+    with contextlib.ExitStack() as ours:
+        with contextlib.suppress(FileNotFoundError):
+            ours.enter_context(turn(instance))
+        return _down(instance)
+
+
+def _down(instance: Instance) -> bool:
     found = record.read(instance)
     for process in sorted(found, key=lambda each: each.name != "supervisor"):
         process.end(END_S)

@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rubicon.cli.daemons import logfile, record, start
+from rubicon.cli.daemons import logfile, record, start, turn
 from rubicon.cli.daemons.notify import notify, wanted
 from rubicon.client.errors import Refused
 from rubicon.v1.instance import Instance
@@ -78,11 +78,16 @@ def supervise(instance: Instance) -> None:
     Raises:
         OSError: folders cannot be made or the console scripts are missing.
         Refused: another process supervises this instance.
+        RubiconUnreachable: somebody else starts or stops it, and does not come to an end.
     """
-    with _only_supervisor(instance):
+    with _only_supervisor(instance), contextlib.ExitStack() as starting:
+        if turn.inherited(instance):
+            starting.callback(turn.over)
+        else:
+            starting.enter_context(turn.turn(instance))
         for orphan in record.read(instance):  # their supervisor was killed; nobody would start them again
             orphan.end(STOP_S)
-        _supervise(instance)
+        _supervise(instance, starting.close)
 
 
 @contextlib.contextmanager
@@ -103,7 +108,8 @@ def _only_supervisor(instance: Instance) -> Iterator[None]:
         os.close(folder)
 
 
-def _supervise(instance: Instance) -> None:
+def _supervise(instance: Instance, recorded: Callable[[], None]) -> None:
+    """Until the end is asked for; `recorded` is told once both daemons are on record."""
     daemons = [_Daemon(name, log) for name, log in zip(DAEMONS, _logs(instance), strict=True)]
     told = not wanted()
     # A handler that raised could do so while a daemon is being started: it would run on, and nobody would know it.
@@ -114,6 +120,7 @@ def _supervise(instance: Instance) -> None:
         for daemon in daemons:
             daemon.start()
         _record(instance, daemons)
+        recorded()
         while not _asked_within(FIRST_PAUSE_S, asked):
             if not told and start.running(instance):
                 notify("READY=1")
