@@ -19,6 +19,10 @@ ARRIVES = 60.0
 """Seconds that something to be done on a host waits for its sensor: longer than the sensor's longest pause between two
 attempts to connect."""
 
+RETURNS = 3.0
+"""Seconds that a command waits for a sensor that is not connected: after the death of the plane or of the sensor its
+supervisor starts it anew, and the stream stands again in less."""
+
 
 @dataclass(slots=True, eq=False)
 class Sensor:
@@ -153,13 +157,15 @@ class Sensors:
         """Send a command down and wait for what became of it. An empty id is filled in.
 
         Raises:
-            SensorUnreachable: no sensor of that host is connected, or it went away before it answered.
+            SensorUnreachable: no sensor of that host is connected, nor within 3 s (RETURNS), or it went away before it
+                answered.
             CommandTimeout: no answer within `timeout` seconds; it may still be carried out.
             InvalidArgument: that sensor does not know such commands.
         """
         if not self._open.is_set():
             await self._open.wait()
             await self.wait_for(host, timeout)
+        await self.wait_for(host, min(timeout, RETURNS))
         sensor = self._live.get(host)
         if sensor is None:
             raise SensorUnreachable(f"no sensor of host {host} is connected")
