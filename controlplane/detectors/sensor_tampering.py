@@ -1,13 +1,14 @@
 """An agent did what only its watcher may do, or tried to: severity critical.
 
-Proves: by the kernel's word for who it was, that a process of the agent called the sensor's local socket ("local-socket"),
-opened a file of the daemons ("file-open"), sent one of them a signal ("signal"), traced one ("ptrace"), held a map, program
-or link of the sensor's ("bpf-access") or lost its tag while it lived ("tag-removed"). The first two were refused. By the
-change alone: that a hook, pin, setting, agent or isolation was not as the sensor had left it, or that a program of somebody
-else's uses its maps: then each agent that could have done it has the alert, and its words say how many those are.
+Proves: by the kernel's word for who it was, that a process of the agent called the sensor's local socket
+("local-socket"), opened a file of the daemons ("file-open") or changed one without ("file-change"), sent one of them a
+signal ("signal"), traced one ("ptrace"), held a map, program or link of the sensor's ("bpf-access") or lost its tag while it
+lived ("tag-removed"). The first two were refused. By the change alone: that a hook, pin, setting, agent or isolation
+was not as the sensor had left it, or that a program of somebody else's uses its maps: then each agent that could have
+done it has the alert, and its words say how many those are.
 
 Cannot see: memory that is read or descriptors that are taken without tracing, tracing for less than a second, a namespace
-entered, a file removed or cut short, and what was changed and changed back between two looks, a second apart.
+entered, and what was changed and changed back between two looks, a second apart.
 
 Known false alarms: a `rubicon` command or a backup that is run inside an agent; of several agents with all rights, those
 that did not do what was seen only by its change; the OOM killer, when an agent's process makes it end a daemon ("had the

@@ -522,8 +522,9 @@ class Tamper(_message.Message):
     ACTION_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     action: _builtins.str
-    """What it did: "local-socket", "file-open", "signal", "ptrace", "bpf-access", "foreign-program", "tag-removed",
-    "link-detached", "link-replaced", "pin-removed", "settings-changed".
+    """What it did: "local-socket", "file-open", "file-change", "signal", "ptrace", "bpf-access", "tag-removed",
+    "foreign-program", "link-detached", "link-replaced", "pin-removed", "settings-changed", "agent-removed",
+    "isolation-removed".
     """
     detail: _builtins.str
     """In words."""

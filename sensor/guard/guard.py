@@ -19,12 +19,13 @@ from sensor.act.enrol import Enroller
 from sensor.act.processes import Key, key
 from sensor.collect.collector import Collector
 from sensor.errors import SensorError
+from sensor.guard.changes import Changes
 from sensor.guard.daemons import Daemons
 from sensor.guard.files import Files
 from sensor.guard.holders import holders
 from sensor.guard.report import Report
 from sensor.guard.suspects import Suspects
-from sensor.guard.tags import LostTags
+from sensor.guard.tags import Home, LostTags
 from sensor.kernel.abi import AgentFlag, EventKind
 from sensor.kernel.coverage import Fact
 from sensor.kernel.tasks import Task
@@ -57,6 +58,7 @@ class Guard:
         self._registry = enroller.registry
         self._report = Report(emit)
         self._files = Files(instance.state_dir, instance.log_dir, self._kernel.tags, self._report)
+        self._changes = Changes(instance.state_dir, instance.log_dir, self._kernel.tags, self._report)
         self._daemons = Daemons(self._kernel)
         self._suspects = Suspects()
         self._lost = LostTags(self._kernel.tags)
@@ -72,12 +74,21 @@ class Guard:
         unsealed = "; ".join(f"{name}: {why}" for name, why in self._unsealed.items())
         missing = f"host root may change these maps by bpf(2): {unsealed}" if unsealed else ""
         sealed = Fact("sealed-maps", "BPF_MAP_FREEZE", "bpf", "partial" if missing else "full", missing, False)
-        return [sealed, self._files.fact, Fact("self-check", "bpf_link_get_info", "bpf, /proc", "full", "", True)]
+        told = self._changes.refused
+        why = f"files of the daemons that are removed or renamed are not told of: {told}" if told else ""
+        changes = Fact("daemon-file-changes", "fsnotify", "fanotify", "missing" if told else "full", why, True)
+        return [
+            sealed,
+            self._files.fact,
+            changes,
+            Fact("self-check", "bpf_link_get_info", "bpf, /proc", "full", "", True),
+        ]
 
     def subscribe(self, collector: Collector) -> None:
         """See what programs agents begin, and what signals they send to the daemons."""
         collector.subscribe(self._suspects.saw_exec, (EventKind.EXEC,))
         collector.subscribe(self._daemons.saw_signal, (EventKind.TAMPER,))
+        collector.subscribe(self._changes.saw_exit, (EventKind.EXIT,))
 
     def plane_connected(self) -> None:
         """Find out which process the plane is."""
@@ -88,6 +99,7 @@ class Guard:
         """Seal the maps, guard the files, look again and again."""
         self._unsealed = self._kernel.upkeep.seal()
         self._files.start()
+        self._changes.start()
         self._daemons.look()
         self._thread.start()
 
@@ -96,11 +108,13 @@ class Guard:
         self._stop.set()
         self._thread.join()
         self._files.stop()
+        self._changes.stop()
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_S):
             try:
                 self._files.look()
+                self._changes.look()
                 self._daemons.look()
                 if len(self._registry) or self._before:
                     self.look()
@@ -113,7 +127,7 @@ class Guard:
             tasks = self._kernel.tasks()
             living = {agent.number for agent in self._registry}
             found = self._kernel.upkeep.look() + self._restore()
-            lost = self._lost.look(tasks, dict.fromkeys(living))
+            lost = self._lost.look(tasks, self._homes())
         suspects = self._suspects.look(tasks, living | self._before)
         self._before = living
         for task, agent in lost:
@@ -143,6 +157,14 @@ class Guard:
             if found and found.agent:
                 detail = f"traces a thread of the {daemon.name.lower()}"
                 self._report.tamper(found.agent, key(found), "ptrace", detail)
+
+    def _homes(self) -> list[Home]:
+        homes = []
+        for agent in self._registry:
+            state = self._kernel.agents.get(agent.number)
+            alone = state and agent.cgroup_path and not state.flags & AgentFlag.STRANGER
+            homes.append(Home(agent.number, (agent.root_pid, agent.root_start_time), agent.cgroup_id if alone else 0))
+        return homes
 
     def _restore(self) -> list[Found]:
         """Agents that are not in the kernel as they are in the registry."""

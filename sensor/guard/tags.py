@@ -1,14 +1,16 @@
 """Living processes that have lost their tag: no hook and no sensor takes one from a process that lives.
 
-Who was tagged at the last look, lives at this one under the same start time and has no tag, has lost it. It is tagged again. An
-exit takes the tag first and ends the process later, so a process that is on its way out (PF_EXITING in every thread) is left
-alone.
+Who was tagged at the last look and has no tag has lost it. So has an agent's root process, and whoever is in an agent's own
+cgroup and no stranger there; but a child, or somebody who joins, is there a moment before its tag, so those must be without one
+at two looks. They are tagged again. An exit takes the tag first and ends the process later, so a process that is on its way out
+(PF_EXITING in every thread) is left alone.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from sensor.act.processes import Key, key
@@ -19,27 +21,48 @@ _EXITING = 0x4
 """PF_EXITING in include/linux/sched.h; field 9 of /proc/PID/stat."""
 
 
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where an agent's processes are known from."""
+
+    agent: int
+    root: Key
+    """Its root process; (0, 0) where a cgroup was enrolled."""
+    cgroup_id: int
+    """Of its own cgroup; 0 for none, or for one that has strangers."""
+
+
 class LostTags:
     """One thread calls."""
 
     def __init__(self, tags: Tags) -> None:
         self._tags = tags
         self._before: dict[Key, tuple[int, int]] = {}
+        self._doubted: set[Key] = set()
 
-    def look(self, tasks: Iterable[Task], agents: Mapping[int, object]) -> list[tuple[Task, int]]:
+    def look(self, tasks: Iterable[Task], agents: Collection[Home]) -> list[tuple[Task, int]]:
         """Processes that have lost their tag since the last look, each with its agent; they have it again.
 
         Args:
-            agents: by number, those that live; a tag goes with its agent.
+            agents: those that live; a tag goes with its agent.
         """
+        living = {home.agent for home in agents}
+        roots = {home.root: home.agent for home in agents}
+        cgroups = {home.cgroup_id: home.agent for home in agents if home.cgroup_id}
         now: dict[Key, tuple[int, int]] = {}
         lost = []
+        doubted, self._doubted = self._doubted, set()
         for task in tasks:
             if task.agent:
                 now[key(task)] = task.agent, task.flags
                 continue
             agent, flags = self._before.get(key(task), (0, 0))
-            if not agent or agent not in agents or task.state in "ZX" or exiting(task.pid):
+            by_place = 0 if agent else roots.get(key(task), 0) or cgroups.get(task.cgroup_id, 0)
+            agent = agent or by_place
+            if agent not in living or task.state in "ZX" or self._tags.get(task.pid) or exiting(task.pid):
+                continue
+            if by_place and key(task) not in doubted:
+                self._doubted.add(key(task))
                 continue
             if self._tags.add(task.pid, agent, task.start_time, flags):
                 now[key(task)] = agent, flags

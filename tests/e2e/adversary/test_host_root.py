@@ -121,6 +121,23 @@ def test_a_file_that_is_made_later_is_guarded(host: Host) -> None:
         folder.rmdir()
 
 
+def test_who_changes_a_file_without_opening_it_is_named(host: Host) -> None:
+    scrap, forged = host.instance.state_dir / "scrap", host.instance.state_dir.with_name(f"forged-{host.name}")
+    for words, told in (
+        (("truncate", scrap), "wrote or cut short"),
+        (("unpin", scrap), "removed"),
+        (("replace", forged, scrap), "moved something to"),
+    ):
+        scrap.write_text("scrap")
+        forged.write_text("forged")
+        with attacker(host, *words) as found:
+            pass
+        assert found.came == "ok"
+        found.alert("file-change", f"{told} {scrap}")
+    scrap.unlink()
+    forged.unlink(missing_ok=True)
+
+
 def test_a_sealed_map_cannot_be_changed(host: Host, pins: Path) -> None:
     """The kernel refuses every change of it through bpf(2): BPF_MAP_FREEZE."""
     for name in ("tags", "strangers", "tag_filter", "untagged"):

@@ -72,6 +72,15 @@ def by_handle(path: str) -> None:
     os.close(checked(LIBC.syscall(OPEN_BY_HANDLE, os.open("/var/lib", os.O_RDONLY), handle, os.O_RDONLY)))
 
 
+def truncate(path: str) -> None:
+    os.truncate(path, 0)
+
+
+def replace(source: str, path: str) -> None:
+    """Put something of one's own in a file's place."""
+    os.replace(source, path)
+
+
 def kill(pid: str, number: str) -> None:
     os.kill(int(pid), int(number))
 
@@ -140,7 +149,7 @@ WHAT = {
     name.replace("_", "-"): globals()[name]
     for name in (
         "read", "by_link", "by_mount", "by_handle", "kill", "trace", "hold", "own_map", "detach", "unpin", "delete",
-        "delete_by_program",
+        "delete_by_program", "truncate", "replace",
     )
 }  # fmt: skip
 

@@ -20,7 +20,7 @@ from sensor.guard.daemons import SUPERVISED, Daemons
 from sensor.guard.holders import held, holders
 from sensor.guard.report import REMEMBERED, Report
 from sensor.guard.suspects import MIGHTY, Suspects
-from sensor.guard.tags import LostTags, exiting
+from sensor.guard.tags import Home, LostTags, exiting
 from sensor.kernel import bpf
 from sensor.kernel.abi import Guarded
 from sensor.kernel.loader import Kernel
@@ -57,16 +57,42 @@ def tag(kernel: Kernel, pid: int) -> None:
     assert kernel.tags.add(pid, AGENT, task_of(kernel, pid).start_time, 1)
 
 
+def homes(root: tuple[int, int] = (0, 0), cgroup_id: int = 0) -> list[Home]:
+    return [Home(AGENT, root, cgroup_id)]
+
+
 def test_a_tag_that_a_living_process_has_lost_comes_back(kernel: Kernel, child: subprocess.Popen[bytes]) -> None:
     lost = LostTags(kernel.tags)
-    assert lost.look(kernel.tasks(), {AGENT: None}) == []
+    assert lost.look(kernel.tasks(), homes()) == []
     tag(kernel, child.pid)
-    assert lost.look(kernel.tasks(), {AGENT: None}) == []
+    assert lost.look(kernel.tasks(), homes()) == []
     kernel.tags.delete(child.pid)
-    [(task, agent)] = lost.look(kernel.tasks(), {AGENT: None})
+    [(task, agent)] = lost.look(kernel.tasks(), homes())
     assert (task.pid, agent) == (child.pid, AGENT)
     assert task_of(kernel, child.pid).flags == 1
-    assert lost.look(kernel.tasks(), {AGENT: None}) == []
+    assert lost.look(kernel.tasks(), homes()) == []
+
+
+def test_who_never_was_seen_with_a_tag_is_known_by_its_place(kernel: Kernel, child: subprocess.Popen[bytes]) -> None:
+    """It took its tag away before the first look."""
+    task = task_of(kernel, child.pid)
+    for known in (homes(root=(task.pid, task.start_time)), homes(cgroup_id=task.cgroup_id)):
+        lost = LostTags(kernel.tags)
+        assert lost.look([task], known) == [], "it may be on its way to its first tag"
+        [found] = lost.look([task], known)
+        assert found == (task, AGENT)
+        assert kernel.tags.delete(child.pid)
+    other = homes(root=(task.pid, task.start_time + 1), cgroup_id=1 << 40)
+    lost = LostTags(kernel.tags)
+    assert [lost.look([task], other) for _ in range(3)] == [[], [], []]
+
+
+def test_who_gets_its_tag_between_two_looks_has_lost_nothing(kernel: Kernel, child: subprocess.Popen[bytes]) -> None:
+    lost = LostTags(kernel.tags)
+    task = task_of(kernel, child.pid)
+    assert lost.look([task], homes(cgroup_id=task.cgroup_id)) == []
+    tag(kernel, child.pid)
+    assert lost.look([task], homes(cgroup_id=task.cgroup_id)) == [], "the list is older than the tag"
 
 
 def test_an_end_and_a_finished_agent_lose_nothing(kernel: Kernel, child: subprocess.Popen[bytes]) -> None:
@@ -74,10 +100,10 @@ def test_an_end_and_a_finished_agent_lose_nothing(kernel: Kernel, child: subproc
     with subprocess.Popen(["sleep", "600"]) as ends:
         tag(kernel, child.pid)
         tag(kernel, ends.pid)
-        lost.look(kernel.tasks(), {AGENT: None})
+        lost.look(kernel.tasks(), homes())
         ends.kill()
     kernel.tags.delete(child.pid)
-    assert lost.look(kernel.tasks(), {}) == []
+    assert lost.look(kernel.tasks(), []) == []
 
 
 def test_a_process_on_its_way_out_is_no_loss(child: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,143 @@
+"""Changes of the daemons' files that open nothing: told with who made them, also when that one has ended."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rubicon.v1 import event_pb2
+from rubicon.v1.instance import Instance
+from sensor.guard.changes import ENDED, Changes
+from sensor.guard.report import Report
+from sensor.kernel.loader import Kernel
+from sensor.kernel.settings import KernelSettings
+
+pytestmark = pytest.mark.root
+AGENT = 0xA6
+
+
+@pytest.fixture
+def kernel(instance: Instance) -> Iterator[Kernel]:
+    opened = Kernel.open(instance, KernelSettings())
+    opened.agents.put(AGENT, 1, 0)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("state/plane", "state/log"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("state/token.key", "state/plane/rubicon.db", "state/log/plane.log", "forged"):
+        (tmp_path / name).write_text(name)
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def told() -> list[event_pb2.Event]:
+    return []
+
+
+@pytest.fixture
+def changes(kernel: Kernel, folder: Path, told: list[event_pb2.Event]) -> Iterator[Changes]:
+    watched = Changes(folder, folder / "log", kernel.tags, Report(told.append))
+    watched.start()
+    assert not watched.refused
+    yield watched
+    watched.stop()
+
+
+def agent_does(kernel: Kernel, *command: str) -> event_pb2.Event:
+    """A command of an agent's process; its exit, as the collector shows it."""
+    with subprocess.Popen(
+        ["sh", "-c", 'echo; read _; exec "$@"', "sh", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout
+        child.stdout.readline()
+        task = kernel.task(child.pid)
+        assert task
+        assert kernel.tags.add(child.pid, AGENT, task.start_time, 0)
+        child.communicate(b"\n", timeout=30)
+    event = event_pb2.Event(agent_id=f"{AGENT:012x}")
+    event.process.pid, event.process.start_time_ns = child.pid, task.start_time
+    event.exit.status = 0
+    return event
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("rm", "token.key"), ["removed {}/token.key"]),
+        (("mv", "token.key", "../gone"), ["moved away {}/token.key"]),
+        (("mv", "../forged", "token.key"), ["moved something to {}/token.key"]),
+        (("ln", "../forged", "other.key"), ["made {}/other.key"]),
+        (
+            ("python3", "-c", "import os; os.truncate('plane/rubicon.db', 0)"),
+            ["wrote or cut short {}/plane/rubicon.db"],
+        ),
+        (("mv", "plane/rubicon.db", "."), ["moved away {}/plane/rubicon.db", "moved something to {}/rubicon.db"]),
+    ],
+)
+def test_a_change_names_who_made_it(
+    kernel: Kernel,
+    changes: Changes,
+    folder: Path,
+    told: list[event_pb2.Event],
+    command: tuple[str, ...],
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(folder)
+    ended = agent_does(kernel, *command)
+    changes.look()
+    assert told == [], "who has ended is not known yet"
+    changes.saw_exit(ended)
+    changes.look()
+    assert sorted(event.tamper.detail for event in told) == sorted(each.format(folder) for each in words)
+    assert {event.tamper.action for event in told} == {"file-change"}
+    assert {event.process.pid for event in told} == {ended.process.pid}
+    changes.look()
+    assert len(told) == len(words), "once"
+
+
+def test_what_the_daemons_do_themselves_is_nobodys_business(
+    changes: Changes, folder: Path, told: list[event_pb2.Event]
+) -> None:
+    (folder / "plane/rubicon.db").write_text("more")
+    (folder / "agents.partial").write_text("draft")
+    (folder / "agents.partial").rename(folder / "agents.json")
+    for _ in range(3):
+        changes.look()
+    assert told == []
+
+
+def test_a_folder_that_is_new_is_watched_and_the_logs_are_not(
+    kernel: Kernel, changes: Changes, folder: Path, told: list[event_pb2.Event]
+) -> None:
+    (folder / "audit").mkdir()
+    (folder / "audit/one").touch()
+    changes.look()
+    changes.saw_exit(agent_does(kernel, "rm", str(folder / "audit/one"), str(folder / "log/plane.log")))
+    changes.look()
+    assert [event.tamper.detail for event in told] == [f"removed {folder}/audit/one"]
+
+
+def test_who_has_ended_is_remembered_within_bounds(changes: Changes) -> None:
+    for pid in range(ENDED + 10):
+        event = event_pb2.Event(agent_id=f"{AGENT:012x}")
+        event.process.pid = pid
+        changes.saw_exit(event)
+    assert len(changes._ended) == ENDED
+
+
+def test_a_kernel_that_cannot_is_said(kernel: Kernel, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer of one before 5.9."""
+    monkeypatch.setattr("sensor.kernel.fanotify._REPORT_DFID_NAME", 1 << 30)
+    watched = Changes(folder, folder / "log", kernel.tags, Report(lambda event: None))
+    watched.start()
+    assert "Invalid argument" in watched.refused
+    watched.look()
+    watched.stop()
