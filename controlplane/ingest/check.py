@@ -8,7 +8,7 @@ and says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from operator import attrgetter
+from operator import attrgetter, gt
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
@@ -35,6 +35,14 @@ _LIMITS = {
     "Loss.count": _SUM,
 }
 """Largest value of each field that becomes a column or is summed up, wherever it stands in an event."""
+_EVERY = {
+    "time_ns": _FAR,
+    "process.pid": _PID_MAX,
+    "process.start_time_ns": _FAR,
+    "record.epoch": _FAR,
+    "record.sequence": _FAR,
+}
+"""The same of every event, by path."""
 
 
 def _paths(kind: Descriptor, above: str = "", depth: int = 0) -> Iterator[tuple[str, int]]:
@@ -48,13 +56,19 @@ def _paths(kind: Descriptor, above: str = "", depth: int = 0) -> Iterator[tuple[
             yield path, limit
 
 
-def _checks() -> Iterator[tuple[str, tuple[Callable[[Any], Any], tuple[int, ...], tuple[str, ...]]]]:
+_Check = tuple[Callable[[Any], tuple[Any, ...]], tuple[int, ...], tuple[str, ...]]
+
+
+def _check(found: dict[str, int]) -> _Check:
+    return attrgetter(*found), tuple(found.values()), tuple(found)
+
+
+def _checks() -> Iterator[tuple[str | None, _Check]]:
+    """By kind: all the values of an event in one call, for this is done for each of 50 000 a second."""
     for field in event_pb2.Event.DESCRIPTOR.oneofs_by_name["kind"].fields:
         assert field.message_type
-        found = list(_paths(field.message_type))
-        if found:
-            names, limits = zip(*found, strict=True)
-            yield field.name, (attrgetter(*names), limits, names)
+        yield field.name, _check(_EVERY | dict(_paths(field.message_type, f"{field.name}.")))
+    yield None, _check(_EVERY)
 
 
 _CHECKS = dict(_checks())
@@ -79,29 +93,21 @@ def events(batch: Iterable[event_pb2.Event]) -> None:
     Raises:
         InvalidArgument: one has a value that cannot be; the message names it.
     """
+    agents = {""}
     for event in batch:
-        if event.agent_id and not ids.AGENT_ID.fullmatch(event.agent_id):
-            raise _refusal(event, "agent_id", event.agent_id[:40])
-        if event.time_ns > _FAR:
-            raise _refusal(event, "time_ns", event.time_ns)
-        process, record = event.process, event.record
-        if process.pid > _PID_MAX or process.start_time_ns > _FAR:
-            raise _refusal(event, "process", f"{process.pid} started {process.start_time_ns}")
-        if record.epoch > _FAR or record.sequence > _FAR:
-            raise _refusal(event, "record", f"{record.epoch}/{record.sequence}")
+        agent = event.agent_id
+        if agent not in agents:
+            if not ids.AGENT_ID.fullmatch(agent):
+                raise _refusal("agent_id", agent[:40])
+            agents.add(agent)
         kind = event.WhichOneof("kind")
-        if kind and kind in _CHECKS:
-            getter, limits, names = _CHECKS[kind]
-            values = getter(getattr(event, kind))
-            for value, limit, name in zip(values if len(names) > 1 else (values,), limits, names, strict=True):
-                if value > limit:
-                    raise _refusal(event, name, value)
+        getter, limits, names = _CHECKS[kind]
+        values = getter(event)
+        if True in map(gt, values, limits):
+            raise _refusal(*next((n, v) for n, v, most in zip(names, values, limits, strict=True) if v > most))
         if kind == "enrol" and (len(event.enrol.name) > _NAME or not event.enrol.name.isprintable()):
-            raise _refusal(event, "name", event.enrol.name[:40])
+            raise _refusal("enrol.name", event.enrol.name[:40])
 
 
-def _refusal(event: event_pb2.Event, name: str, value: object) -> InvalidArgument:
-    kind = event.WhichOneof("kind") or "event"
-    return InvalidArgument(
-        f"{kind}.{name} cannot be {value!r}", "the sensor sets this batch aside; report it with its log"
-    )
+def _refusal(name: str, value: object) -> InvalidArgument:
+    return InvalidArgument(f"{name} cannot be {value!r}", "the sensor sets this batch aside; report it with its log")

@@ -52,9 +52,12 @@ class Index:
         """Take the events of one part in."""
         if not part.events:
             return
-        agents = {event.agent_id for event in part.events}
-        times = [event.time_ns for event in part.events]
-        for kind in {event.WhichOneof("kind") for event in part.events}:
+        agents, times, kinds = set(), [], set()
+        for event in part.events:
+            agents.add(event.agent_id)
+            times.append(event.time_ns)
+            kinds.add(event.WhichOneof("kind"))
+        for kind in kinds:
             self.kinds |= 1 << KINDS.get(kind or "", 0)
         self.agents |= {(agent, part.boot) for agent in agents}
         self.first_time_ns = min(self.first_time_ns, min(times) + part.clock_offset_ns)
@@ -66,10 +69,32 @@ def encode(parts: Iterable[Part]) -> bytes:
     """A segment's data, not compressed."""
     out = bytearray()
     for part in parts:
-        body = sensor_service_pb2.Batch(events=part.events).SerializeToString()
+        body = _batch(part.events)
         out += _PART.pack(part.boot, len(part.events), len(body), part.clock_offset_ns)
         out += body
     return bytes(out)
+
+
+def _batch(events: Iterable[event_pb2.Event]) -> bytes:
+    """A serialised Batch of these events alone; to make the message first would copy each of them."""
+    fields: list[bytes] = []
+    for event in events:
+        data = event.SerializeToString()
+        fields += (_EVENT_TAG, _VARINTS[len(data)] if len(data) < len(_VARINTS) else _varint(len(data)), data)
+    return b"".join(fields)
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+_EVENT_TAG = bytes([sensor_service_pb2.Batch.DESCRIPTOR.fields_by_name["events"].number << 3 | 2])  # length-delimited
+_VARINTS = [_varint(number) for number in range(1024)]
 
 
 def compress(data: bytes, level: int = FAST) -> bytes:

@@ -162,13 +162,13 @@ class Writer:
                 if self._group and not self._persist(self._group):
                     return
         except BaseException as error:  # noqa: BLE001 - whatever it is, nobody may wait for a thread that is gone
-            _log.exception("the store's writer has ended over a defect: the plane must start anew")
             self.failure = StoreUnavailable(
                 f"the store's writer ended over a defect: {error!r}",
                 "report it with the plane's log; a plane that is started again goes on from what is stored",
             )
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._fail, self.failure)
+            _log.exception("the store's writer has ended over a defect: the plane must start anew")
 
     def _next_group(self) -> bool:
         """Wait for something to write; False when there is nothing left and the plane stops."""

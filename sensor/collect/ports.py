@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from rubicon.v1 import sensor_service_pb2
@@ -52,5 +53,5 @@ class Sink(Protocol):
     def ledger(self) -> bytes:
         """Last ledger that was appended."""
 
-    def append(self, batch: sensor_service_pb2.Batch, ledger: bytes = b"") -> int:
+    def append_all(self, batches: Sequence[sensor_service_pb2.Batch], ledger: bytes = b"") -> int:
         """Durable on return; SpoolFull when nothing was accepted."""

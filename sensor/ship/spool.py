@@ -15,7 +15,7 @@ import contextlib
 import fcntl
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,41 +114,48 @@ class Spool:
         return self._ledger
 
     def append(self, batch: sensor_service_pb2.Batch, ledger: bytes = b"") -> int:
-        """Make a batch durable, with the caller's ledger in the same entry when one is given; sets its sequence.
+        """As `append_all`, of one batch."""
+        return self.append_all([batch], ledger)
+
+    def append_all(self, batches: Sequence[sensor_service_pb2.Batch], ledger: bytes = b"") -> int:
+        """Make batches durable with one sync, with the caller's ledger in the last one's entry when one is given; sets their
+        sequences.
 
         Returns:
-            The sequence.
+            The last sequence.
 
         Raises:
-            SpoolFull: the disk refused; nothing was accepted and the same batch may be offered again.
+            SpoolFull: the disk refused; nothing was accepted and the same batches may be offered again.
         """
         with self._appending:
-            sequence = self._append(batch, ledger)
+            sequence = self._append(batches, ledger)
         for listener in self._listeners:
             listener()
         return sequence
 
-    def _append(self, batch: sensor_service_pb2.Batch, ledger: bytes) -> int:
+    def _append(self, new: Sequence[sensor_service_pb2.Batch], ledger: bytes) -> int:
         dropped = None
         entries: list[Entry] = []
         sequence = self._next
         try:
-            doomed = self._doomed(batch.ByteSize() + len(ledger) + 64)
+            doomed = self._doomed(sum(batch.ByteSize() + 64 for batch in new) + len(ledger))
             if doomed:
                 dropped = self._drop_report(doomed)
                 note = NOTE.pack(dropped.through) + (ledger or self._ledger)
                 dropped.report.sequence = sequence
                 entries.append(Entry(sequence, note, dropped.report.SerializeToString()))
                 sequence += 1
-            batch.sequence = sequence
-            note = self._note(ledger) if ledger and not doomed else b""
-            entries.append(Entry(sequence, note, batch.SerializeToString()))
+            for batch in new:
+                batch.sequence = sequence
+                note = self._note(ledger) if ledger and not doomed and batch is new[-1] else b""
+                entries.append(Entry(sequence, note, batch.SerializeToString()))
+                sequence += 1
             self._write(entries)
         except OSError as error:
             raise SpoolFull(
                 f"the spool cannot be written ({error.strerror}): free space on the disk of {self._directory}"
             ) from error
-        self._next = sequence + 1
+        self._next = sequence
         self._ledger = ledger or self._ledger
         if dropped is not None:
             self._dropped_through = dropped.through
@@ -161,7 +168,7 @@ class Spool:
                 cap_bytes=self._cap,
                 action="bring the plane back, or raise RUBICON_SENSOR_SPOOL_CAP_BYTES",
             )
-        return sequence
+        return sequence - 1
 
     def _write(self, entries: list[Entry]) -> None:
         data = b"".join(encode(entry) for entry in entries)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -76,10 +76,10 @@ async def test_records_reach_the_disk_in_ring_order_and_only_then_the_ring_is_ad
 
     bench.kernel.ring.commit = watched  # type: ignore[method-assign]
     async with bench.running():
-        bench.kernel.ring.put(records.fork(sequence=n) for n in range(2500))
-        await bench.until(lambda: bench.kernel.ring.committed == 2500)
-        assert [event.record.sequence for event in bench.events()] == list(range(2500))
-        assert durable_at_commit == [1000, 2000, 2500]
+        bench.kernel.ring.put(records.fork(sequence=n) for n in range(18500))
+        await bench.until(lambda: bench.kernel.ring.committed == 18500)
+        assert [event.record.sequence for event in bench.events()] == list(range(18500))
+        assert durable_at_commit == [8000, 16000, 18500]
         assert max(len(batch.events) for batch in bench.batches()) <= BATCH_RECORDS
         numbers = [batch.sequence for batch in bench.batches()]
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
@@ -213,15 +213,26 @@ async def test_losses_are_told_once_also_over_restarts(tmp_path: Path) -> None:
     assert told == [(records.AGENT_ID, 2, 5), (records.AGENT_ID, 2, 4)]
 
 
-async def test_a_full_disk_leaves_the_records_in_the_ring_and_recovers(bench: Bench) -> None:
-    append, full = bench.spool.append, True
+async def test_a_full_ring_is_several_batches_and_one_sync(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    syncs: list[int] = []
+    sync = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda fd: (syncs.append(fd), sync(fd)))
+    bench.kernel.ring.put(records.fork(sequence=n) for n in range(5500))
+    async with bench.running():
+        await bench.until(lambda: bench.kernel.ring.committed == 5500)
+        assert [len(batch.events) for batch in bench.batches()] == [1000] * 5 + [500]
+        assert len(syncs) == 1
 
-    def failing(batch: sensor_service_pb2.Batch, ledger: bytes = b"") -> int:
+
+async def test_a_full_disk_leaves_the_records_in_the_ring_and_recovers(bench: Bench) -> None:
+    append, full = bench.spool.append_all, True
+
+    def failing(batches: Sequence[sensor_service_pb2.Batch], ledger: bytes = b"") -> int:
         if full:
             raise SpoolFull("no space")
-        return append(batch, ledger)
+        return append(batches, ledger)
 
-    bench.spool.append = failing  # type: ignore[method-assign]
+    bench.spool.append_all = failing  # type: ignore[method-assign]
     async with bench.running():
         bench.kernel.ring.put([records.fork()])
         await asyncio.sleep(0.3)
