@@ -300,7 +300,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         instance.run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         give_to_group(instance.run_dir)
-        with only_one(instance.run_dir / "plane.lock"):
+        instance.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with only_one(instance.state_dir / "plane.lock"):
             key = tokens.ensure_key(instance)
             priority.like_others()  # while it takes up what is stored; then before them
             sys.setswitchinterval(SWITCH_S)

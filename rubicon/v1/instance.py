@@ -43,12 +43,12 @@ class Instance:
 
     @property
     def run_dir(self) -> Path:
-        """Sockets, pid files and locks; 0750 root:rubicon."""
+        """Sockets and pid files; 0750 root:rubicon. Agents see it: no lock may lie here, which one of them could hold."""
         return Path("/run") / self.name
 
     @property
     def state_dir(self) -> Path:
-        """Spool, store and keys; 0700 root."""
+        """Spool, store, keys and locks; 0700 root. The launch profile hides it from agents."""
         return Path("/var/lib") / self.name
 
     @property

@@ -38,7 +38,7 @@ def only_one(instance: Instance) -> Iterator[None]:
     os.chown(instance.run_dir, 0, members)
     instance.run_dir.chmod(0o750 if members else 0o700)
     instance.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = instance.run_dir / "sensor.lock"
+    path = instance.state_dir / "sensor.lock"
     with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "r+b") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -36,9 +36,8 @@ def test_they_stand_for_everybody_and_only_there(host: Host, user: str) -> None:
     assert host.instance.token_key.exists(), "the host has it"
     mounts = Path("/proc/self/mountinfo").read_text()
     assert str(host.instance.state_dir) not in mounts
-    done = run(
-        host, f"cat {host.instance.token_key} | wc -c; readlink /proc/self/ns/mnt", "--privileged", "--user", "root"
-    )
+    script = f"stat -c %s {host.instance.token_key}; readlink /proc/self/ns/mnt"
+    done = run(host, script, "--privileged", "--user", "root")
     assert done.stdout.split() == ["32", os.readlink("/proc/self/ns/mnt")]
 
 
@@ -81,7 +80,7 @@ def test_what_root_still_does(host: Host, tmp_path: Path) -> None:
         "ls /sys/devices /sys/class/net >/dev/null; cat /proc/self/cgroup /proc/mounts >/dev/null",
         "head -c 4 /dev/urandom >/dev/null; date >/dev/shm/rubicon-test; rm /dev/shm/rubicon-test",
         "echo 500 >/proc/self/oom_score_adj; ulimit -n 100; nice -n 5 true; renice -n 7 $$ >/dev/null",
-        "taskset -p 1 $$ >/dev/null",
+        "taskset -p 1 $$ >/dev/null; lsblk >/dev/null; findmnt / >/dev/null; df / >/dev/null",
         f"mkfifo {tmp_path}/fifo; touch {tmp_path}/a; mv {tmp_path}/a /var/tmp/rubicon-test-$$; rm /var/tmp/rubicon-test-$$",
         "setsid true; echo end",
     ]

@@ -73,7 +73,7 @@ def run(
     CMD keeps terminal, job control, signals, stdin and stdout, and its exit status. Alerts go to stderr as they happen;
     while CMD has the terminal (an editor, say) they wait for the summary. Plane and sensor are started unless they run,
     and stay until 'rubicon down'. CMD runs under the launch profile (docs/launch-profile.md): some capabilities, system
-    calls and socket families are taken away.
+    calls and socket families are taken away, and the daemons' files, disks and the kernel's switches are out of reach.
     """
     if privileged and no_new_privs:
         raise click.UsageError("--privileged and --no-new-privs contradict each other")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rubicon.cli.daemons import record
-from rubicon.cli.daemons.turn import turn
+from rubicon.cli.daemons.turn import path, turn
 from rubicon.client.errors import CallerIsAgent, InternalError, PermissionDenied, RubiconError
 from rubicon.client.local import LocalSocket
 from rubicon.v1.instance import Instance
@@ -57,7 +57,8 @@ def _down(instance: Instance) -> bool:
     )
     if unload.returncode:
         raise InternalError(f"what is in the kernel could not be removed: {unload.stderr.strip()}")
-    for leftover in ("sensor.sock", "plane.sock", "daemons.json", "start.lock"):
+    leftovers = (instance.run_dir / name for name in ("sensor.sock", "plane.sock", "daemons.json"))
+    for leftover in (*leftovers, path(instance)):
         with contextlib.suppress(OSError):
-            (instance.run_dir / leftover).unlink(missing_ok=True)
+            leftover.unlink(missing_ok=True)
     return bool(found)

@@ -93,7 +93,7 @@ def supervise(instance: Instance) -> None:
 @contextlib.contextmanager
 def _only_supervisor(instance: Instance) -> Iterator[None]:
     """Holds a lock on the folder itself: no file that `down` would have to remove under somebody else's lock."""
-    folder = os.open(instance.run_dir, os.O_RDONLY | os.O_DIRECTORY)
+    folder = os.open(instance.state_dir, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -26,7 +26,7 @@ def turn(instance: Instance) -> Iterator[int]:
     """Nobody else starts or stops it inside. The lock's descriptor, for a supervisor's stdin.
 
     Raises:
-        FileNotFoundError: the instance has no folder in /run.
+        FileNotFoundError: the instance has no state folder.
         RubiconUnreachable: somebody else did not come to an end.
     """
     deadline = time.monotonic() + PATIENCE_S
@@ -41,8 +41,8 @@ def turn(instance: Instance) -> Iterator[int]:
 
 
 def path(instance: Instance) -> Path:
-    """The lock's file; `down` removes it in its turn."""
-    return instance.run_dir / "start.lock"
+    """The lock's file, where no agent sees it; `down` removes it in its turn."""
+    return instance.state_dir / "start.lock"
 
 
 def inherited(instance: Instance) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.adversary.field import ATTACKS, Container, alerts, privileged, under_profile
-from tests.e2e.adversary.fight import known
+from tests.e2e.adversary.fight import fighter, known
 from tests.e2e.adversary.rows import DONE, EITHER, NOT_THERE, REFUSED, Row, check
 from tests.e2e.host import Host, until
 
@@ -93,11 +94,11 @@ def test_files_of_the_daemons(host: Host, container: Container) -> None:
     rows.append(Row("by-handle:/", REFUSED | NOT_THERE))
     rows.append(Row(f"by-handle:{instance.state_dir}", REFUSED | NOT_THERE, host=REFUSED))
     # below what lies over it; for host root the kernel has locked other mounts of this host's, or has not
-    rows += [Row(f"look-under:{instance.token_key},{how}", EITHER, host=EITHER) for how in ("bind", "tree", "layer")]
+    ways = [f"look-under:{instance.token_key},{how}" for how in ("bind", "tree", "layer", "held")]
+    rows += [Row(way, REFUSED | NOT_THERE, REFUSED | NOT_THERE, EITHER) for way in ways]
     rows += [Row(f"in-user-namespace:unmount,{instance.state_dir}", REFUSED | NOT_THERE, host=REFUSED)]
     check(host, container, rows)
-    words = [f"look-under:{instance.token_key},{how}" for how in ("bind", "tree", "layer")]
-    words += [f"unmount:{instance.state_dir}", f"move-away:{instance.state_dir}", f"remove:{instance.state_dir}"]
+    words = [f"unmount:{instance.state_dir}", f"move-away:{instance.state_dir}", f"remove:{instance.state_dir}"]
     words += [f"write:{instance.state_dir}/token.key,x"]
     assert set(under_profile(host, *words)) <= REFUSED | {"EBUSY", "EISDIR"}
 
@@ -128,6 +129,19 @@ def test_the_state_folder_at_another_place(host: Host, tmp_path: Path) -> None:
         assert done.stdout.split() == wanted
     done = host.rubicon("run", "-q", "--user", "root", "--", "true", cwd=instance.spool_dir)
     assert (done.returncode, "mounts" in done.stderr) == (125, True), "what is hidden cannot be where it is"
+
+
+def test_no_lock_of_theirs_can_be_held(host: Host) -> None:
+    """Who held one would keep a daemon from coming back."""
+    with fighter(host, *ATTACKS, f"lock-all:{host.instance.run_dir}") as fights:
+        before = [host.daemon(name) for name in DAEMONS[:2]]
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        for name, pid in zip(DAEMONS, before, strict=False):
+            until(lambda name=name, pid=pid: host.daemon(name) not in (0, pid))
+        until(lambda: host.rubicon("ps").returncode == 0)
+        assert host.rubicon("up").returncode == 0
+        fights.killed()
 
 
 def test_sockets_cannot_be_replaced(host: Host, container: Container) -> None:

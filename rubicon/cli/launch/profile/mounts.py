@@ -29,6 +29,8 @@ _KEPT = {
 }
 """A remount sets all flags of a mount anew: what is not named again is gone."""
 
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -138,7 +140,7 @@ def _parsed(line: str) -> Mount:
 
 def unescaped(text: str) -> str:
     """A path as the kernel writes it into its tables: blanks and the like in octal."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+    return _OCTAL.sub(lambda found: chr(int(found[1], 8)), text) if "\\" in text else text
 
 
 @contextlib.contextmanager

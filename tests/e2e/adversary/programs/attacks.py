@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import resource
 import socket
@@ -22,7 +23,16 @@ BPF, CLONE3, PIDFD_OPEN, PIDFD_GETFD, OPEN_BY_HANDLE, PROCESS_VM_READV, SETNS = 
 MAP_NEXT_ID, PROG_NEXT_ID, LINK_NEXT_ID, OBJ_GET, MAP_FD_BY_ID, LINK_FD_BY_ID = 12, 11, 31, 7, 14, 30
 MAP_DELETE, LINK_DETACH = 3, 34
 PTRACE_SEIZE, CLONE_INTO_CGROUP, NEWUSER, NEWNS, NEWNET, NEWCGROUP = 0x4206, 1 << 33, 1 << 28, 1 << 17, 1 << 30, 1 << 25
-CLONE, NEWPID, BIND, REC, REQUEST_KEY, TIOCSTI, TIOCLINUX = 56, 1 << 29, 4096, 16384, 249, 0x5412, 0x541C
+CLONE, NEWPID, BIND, REC, REQUEST_KEY, PIVOT_ROOT, TIOCSTI, TIOCLINUX = (
+    56,
+    1 << 29,
+    4096,
+    16384,
+    249,
+    155,
+    0x5412,
+    0x541C,
+)
 
 
 def checked(result: int) -> int:
@@ -77,6 +87,18 @@ def write(path: str, text: str) -> None:
 
 def remove(path: str) -> None:
     os.unlink(path)
+
+
+def lock_all(folder: str) -> None:
+    """Hold a lock on whatever can be opened there, and on the folder, and say so; until stdin ends."""
+    held = [
+        os.open(path, os.O_RDONLY)
+        for path in (folder, *(entry.path for entry in os.scandir(folder) if entry.is_file()))
+    ]
+    for each in held:
+        fcntl.flock(each, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    print("held", flush=True)
+    sys.stdin.read()
 
 
 def connect(path: str) -> None:
@@ -173,11 +195,19 @@ def on_new_proc(attack: str, path: str, *arguments: str) -> None:
 
 
 def look_under(path: str, how: str) -> None:
-    """A file below what was mounted over it: by the file system's root elsewhere, alone or as a layer, and by unmounting."""
+    """A file below what was mounted over it: by the file system's root elsewhere, alone or as a layer, by unmounting, and by a
+    descriptor of the folder above, where nothing is mounted any more."""
+    above = os.open(os.path.dirname(os.path.dirname(path)), os.O_RDONLY)
     become_root_inside(0)
     checked(LIBC.mount(b"none", b"/tmp", b"tmpfs", 0, None))
     for name in ("here", "upper", "work"):
         os.mkdir(f"/tmp/{name}")
+    if how == "held":
+        os.chdir("/tmp")
+        call(PIVOT_ROOT, b".", b"here")
+        checked(LIBC.umount2(b"/here", 2))
+        os.close(os.open(os.path.join(*path.split("/")[-2:]), os.O_RDONLY, dir_fd=above))
+        return
     if how == "bind":
         checked(LIBC.mount(b"/", b"/tmp/here", None, BIND, None))
     elif how == "tree":
@@ -293,8 +323,6 @@ def set_clock() -> None:
 
 
 def tun() -> None:
-    import fcntl
-
     with open("/dev/net/tun", "r+b", buffering=0) as device:
         fcntl.ioctl(device, 0x400454CA, struct.pack("16sH22x", b"attack%d", 0x1001))  # TUNSETIFF, IFF_TUN | IFF_NO_PI
 
