@@ -239,10 +239,14 @@ def main() -> int:
         )
         return 1
 
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
+    over: list[int] = []
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    def interrupt(number: int, _frame: object) -> None:
+        if not over:  # the first one ends the acts, none ends the cleaning up
+            over.append(number)
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rubicon-demo-", ignore_cleanup_errors=True) as folder:
@@ -250,14 +254,16 @@ def main() -> int:
         try:
             for act in (demo.prepare, demo.watch, demo.stop):
                 act()
+            over.append(0)
         except KeyboardInterrupt:
             print("\ninterrupted: cleaning up", file=sys.stderr)
             return 130
         except FAILURES as error:
+            over.append(0)
             demo.check(False, f"{type(error).__name__}: {error}")
         finally:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)
+                signal.signal(number, signal.SIG_IGN)  # for what the cleaning up starts, too
             left = demo.close()
             for line in left:
                 print(f"{RED}{line}{PLAIN}", file=sys.stderr)
@@ -269,4 +275,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # before there was anything to clean up
+        sys.exit(130)

@@ -5,10 +5,13 @@ A whole orchestrator:
     import subprocess
     import rubicon
 
+    GATE = ["sh", "-c", 'read -r go && exec "$@"', "sh"]  # holds the rollout until it is enrolled
+
     with rubicon.Client() as client:
         agent = client.agents.create("rollout-7", labels={"episode": "7"})
-        child = subprocess.Popen(["./rollout.sh"])
-        agent.enrol(pid=child.pid)
+        rollout = subprocess.Popen([*GATE, "./rollout.sh"], stdin=subprocess.PIPE, text=True)
+        agent.enrol(pid=rollout.pid)
+        print("go", file=rollout.stdin, flush=True)
         for alert in agent.watch(min_severity="high"):
             print(alert.time, alert.title, alert.process.exe)
             agent.kill(reason=alert.title)

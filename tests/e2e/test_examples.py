@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import rubicon.client
+from tests.docs.pages import REPOSITORY, blocks
 from tests.e2e.host import Host, until
 
 pytestmark = pytest.mark.root
@@ -77,6 +79,23 @@ def test_a_rollout_that_opens_a_tunnel_is_ended_with_a_reason(host: Host, outsid
     assert agent["state"] == "killed"
     assert "SSH remote forward" in agent["reason"]
     assert not host.json("ps")
+
+
+def test_the_snippet_of_the_readme_sees_the_first_instruction(host: Host, tmp_path: Path) -> None:
+    (snippet,) = (block.text for block in blocks(REPOSITORY / "README.md") if block.language == "python")
+    for line in snippet.splitlines():
+        assert line.strip() in (rubicon.client.__doc__ or ""), "the package says the same"
+    rollout = tmp_path / "rollout.sh"
+    rollout.write_text("#!/bin/sh\n/bin/echo honest work\n")
+    rollout.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", snippet],
+        cwd=tmp_path, env=host.environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "honest work\n"), done.stderr
+    agent = next(each for each in host.json("ps", "-a") if each["name"] == "rollout-7")
+    seen = host.json("tree", "-a", agent["id"])
+    assert [each["argv"] for each in seen] == [["/bin/sh", "./rollout.sh"], ["/bin/echo", "honest", "work"]]
 
 
 def test_usage() -> None:
