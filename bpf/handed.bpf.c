@@ -63,7 +63,7 @@ static __always_inline bool segment_of_current(const struct tcp_sock *tcp)
  * Why: the first bytes through such a socket leave inside the send, before the hook above; here the packet is met on its way, and
  * asked who sends it. TCP keeps what is dropped and repeats it: the socket is cut. MPTCP may send later, from anywhere: its
  * subflows are asked who holds the socket above them.
- * Since 6.10 (bpf_get_current_pid_tgid in packet programs). On the root, while somebody is isolated.
+ * Since 6.10 (bpf_get_current_pid_tgid in packet programs). On the root, while somebody is isolated: 90 ns a packet then.
  */
 SEC("cgroup_skb/egress")
 int handed_egress(struct __sk_buff *skb)

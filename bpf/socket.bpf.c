@@ -37,6 +37,8 @@ int socket_create(struct bpf_sock *ctx)
 	owner = OWNER_ENSURE_AT(ctx, tag, now);
 	if (owner)
 		owner->netns_cookie = netns;
+	if (ctx->protocol == IPPROTO_MPTCP)
+		UPDATE(held_mptcp, &cookie, &tag->agent, BPF_ANY); /* subflows that come later are the kernel's own */
 	record = EMIT_RESERVE_AT(flow_event, EVENT_SOCKET, CLASS_BULK, tag->agent, bpf_get_current_pid_tgid() >> 32,
 				 tag->start_time, now);
 	if (record) {

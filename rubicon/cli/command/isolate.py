@@ -15,7 +15,7 @@ from rubicon.cli.respond.order import Order
 @force_option
 @click.option("--allow", multiple=True, metavar="CIDR[:PORT]", help="Stays reachable; [CIDR]:PORT for IPv6. Repeat it.")
 @click.option("--allow-loopback", is_flag=True, help="Loopback addresses stay reachable.")
-@click.option("--unix", is_flag=True, help="Refuse AF_UNIX connects too, where the kernel can.")
+@click.option("--unix", is_flag=True, help="Refuse AF_UNIX connects and datagrams too, where the kernel can.")
 @click.option("--strict", is_flag=True, help="Kill holders of sockets that no hook governs (packet, vsock …).")
 def isolate(
     order: Callable[..., Order],
