@@ -5,14 +5,16 @@ What root tries against them: tests/e2e/adversary.
 
 from __future__ import annotations
 
-import contextlib
 import os
+import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from rubicon.cli.launch.profile import walls
 from tests.e2e.host import BIN, Host, until
 
 pytestmark = pytest.mark.root
@@ -128,16 +130,28 @@ def test_a_swap_file_is_hidden(host: Host, tmp_path: Path) -> None:
 
 def test_the_sensor_sees_through_them(host: Host, tmp_path: Path) -> None:
     """Paths of what is executed, and configuration below /proc/PID/root, in another mount namespace."""
-    program = tmp_path / "renamed"
-    program.write_bytes(Path("/bin/true").read_bytes())
-    program.chmod(0o755)
-    for user in ("root", "nobody"):
-        name = f"seen-{user}"
-        assert host.rubicon("run", "-q", "--user", user, "--name", name, "--", str(program), cwd="/").returncode in (
-            0,
-            126,
-        )
-    found = host.rubicon("events", "seen-root", "--json")
-    assert str(program) in found.stdout
-    with contextlib.suppress(FileNotFoundError):
-        program.unlink()
+    program, config = tmp_path / "renamed", tmp_path / "config"
+    shutil.copy("/bin/true", program)
+    config.write_text("Host nowhere\n HostName 127.0.0.1\n Port 1\n RemoteForward 9000 127.0.0.1:80\n")
+    script = f"{program}; ssh -F {config} nowhere"
+    host.rubicon("run", "-q", "--user", "root", "--name", "seen", "--", "sh", "-c", script)
+    told = until(
+        lambda: "9000 127.0.0.1:80" in (done := host.rubicon("events", "seen", "--json")).stdout and done.stdout
+    )
+    assert str(program) in told
+
+
+def test_which_devices_are_refused(host: Host, tmp_path: Path) -> None:
+    """Block devices, memory, and drivers by the kernel's own names for them; a node outside /dev opens nothing at all."""
+    drivers = dict(line.split()[::-1] for line in Path("/proc/devices").read_text().split("\n\n")[0].splitlines()[1:])
+    nodes = {"disk": (stat.S_IFBLK, 7, 0), "mem": (stat.S_IFCHR, 1, 1), "port": (stat.S_IFCHR, 1, 4)}
+    nodes |= {name: (stat.S_IFCHR, int(drivers[name]), 0) for name in ("input", "bsg", "watchdog") if name in drivers}
+    wanted = set(nodes)
+    assert len(wanted) > 3
+    nodes |= {"zero": (stat.S_IFCHR, 1, 5), "tty": (stat.S_IFCHR, 5, 0), "fuse": (stat.S_IFCHR, 10, 229)}
+    (tmp_path / "below").mkdir()
+    for name, (kind, major, minor) in nodes.items():
+        os.mknod(tmp_path / "below" / name, kind | 0o666, os.makedev(major, minor))
+    assert {Path(path).name for path in walls._refused_nodes(str(tmp_path))} == wanted
+    assert list(walls._refused_nodes(str(tmp_path / "below/zero"))) == []
+    assert "Permission denied" in run(host, f"head -c 1 {tmp_path}/below/zero", "--user", "root").stderr

@@ -148,8 +148,14 @@ MEMORY = (1, 2, 4)
 DRIVERS = {
     driver: why
     for drivers, why in (
-        (("sg", "bsg", "nvme", "nvme-generic", "raw", "mtd", "device-mapper", "dax"), "a disk, round its block device"),
-        (("cpu/msr", "nvram", "mei", "ipmidev", "vfio", "snapshot"), "the machine below the kernel"),
+        (
+            ("sg", "bsg", "nvme", "nvme-generic", "mpt2ctl", "mpt3ctl", "raw", "mtd", "device-mapper", "dax", "zfs"),
+            "a disk, round its block device",
+        ),
+        (
+            ("cpu/msr", "nvram", "mei", "ipmidev", "vfio", "vfio-dev", "iommu", "uio", "snapshot"),
+            "the machine below the kernel",
+        ),
         (("watchdog",), "a reboot, by opening it and not writing"),
         (("uinput", "uhid", "input"), "typing a command where somebody else is at work"),
     )

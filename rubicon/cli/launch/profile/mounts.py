@@ -11,7 +11,7 @@ import ctypes
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _NEWNS = 0x00020000
@@ -62,7 +62,7 @@ def table() -> list[Mount]:
         return [_parsed(os.fsdecode(line)) for line in file]
 
 
-def tops(mounts: list[Mount]) -> Iterator[tuple[Mount, str]]:
+def tops(mounts: Iterable[Mount]) -> Iterator[tuple[Mount, str]]:
     """Those that are not hidden below another, each with a path that leads to no other while the caller has it."""
     for mount in mounts:
         with contextlib.suppress(PermissionError, FileNotFoundError), _held(mount.point) as path:

@@ -10,6 +10,7 @@ Everything else of the host is as it was, and what the host mounts later is seen
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ def build(instance: Instance, *, root: bool) -> None:
     Raises:
         OSError: the kernel refuses one of them; CMD must not run.
     """
+    if not instance.state_dir.is_dir():  # nothing to hide now, and nothing would hide it later
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(instance.state_dir))
     here, swap = _working_folder(), list(_swap())
     mounts.own_namespace()
     if root:
@@ -44,7 +47,7 @@ def build(instance: Instance, *, root: bool) -> None:
             mounts.over_itself(str(folder), mounts.RDONLY)
     for path in swap:
         _hide(path)
-    for mount, path in mounts.tops(mounts.table()):
+    for mount, path in mounts.tops(mount for mount in mounts.table() if not _done(mount)):
         if mount.kind == "bpf":
             mounts.nothing_over(path)
         elif mount.kind in KERNEL_FILES:
@@ -52,10 +55,19 @@ def build(instance: Instance, *, root: bool) -> None:
         elif mount.kind == "devtmpfs" or mount.point == "/dev":
             for node in _refused_nodes(mount.point):
                 mounts.over_itself(node, mounts.NODEV)
-        elif mount.kind not in ("proc", "devpts"):
+        else:
             mounts.restrict(mount, path, mounts.NODEV)
     if here:
         os.chdir(here)  # by its path: it may lie below one of the mounts now
+
+
+def _done(mount: mounts.Mount) -> bool:
+    """It needs nothing, or has it: that is most of them, and to look at each costs."""
+    if mount.kind in KERNEL_FILES:
+        return bool(mount.flags & mounts.RDONLY)
+    if mount.kind in ("bpf", "devtmpfs") or mount.point == "/dev":
+        return False
+    return mount.kind in ("proc", "devpts") or bool(mount.flags & mounts.NODEV)
 
 
 def _hide(path: str) -> None:
