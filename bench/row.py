@@ -25,6 +25,6 @@ class Row:
     def markdown(self) -> str:
         """One table row."""
         found = f"{self.found.median:.3f} ({self.found.low:.3f} to {self.found.high:.3f})"
-        sign = "≤" if self.unit in ("ratio", "ms") else "≤ +"
+        sign = "≤ +" if self.unit == "µs" else "≤"  # µs are what Rubicon adds
         bar, verdict = ("", "") if self.bar is None else (f"{sign}{self.bar:g}", "yes" if self.holds else "NO")
         return f"| {self.what} | {found} | {bar} | {self.unit} | {self.count} | {verdict} |"

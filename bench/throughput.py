@@ -1,0 +1,75 @@
+"""Events a second from the kernel's ring into the plane's store, with tree and detectors, both daemons and the agents that
+make the events on one host."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+from bench.flood import flood
+from bench.host import ENVIRONMENT, up
+from bench.row import Row
+from bench.stats import Interval, interval
+from rubicon import Client
+from rubicon.v1.instance import Instance
+
+RATE = 50_000
+"""Events a second that are made."""
+FORKS = 1_000
+"""Processes a second among them: two records each."""
+SETTLED_S = 1.0
+"""Seconds without a new event in the store after which nothing is under way any more."""
+
+
+def _stored(database: Path) -> int:
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
+        found = connection.execute("SELECT max(first_position + events) FROM segments").fetchone()[0]
+    return int(found or 0)
+
+
+def measure(runs: int, seconds: float) -> list[Row]:
+    """Rows: microseconds an event, from the first one made until the last is stored, at RATE for `seconds`; and lost."""
+    os.environ["RUBICON_INSTANCE"] = ENVIRONMENT["RUBICON_INSTANCE"]
+    each_us, lost, late_s = [], 0, []
+    for _ in range(runs):
+        with up(), Client() as client:
+            made, stored, took, behind, gone = _once(client, seconds)
+            if abs(made - stored - gone) > 0.02 * made:
+                raise RuntimeError(f"{made} records were made, {stored} stored and {gone} lost")
+            each_us.append(took / stored * 1e6)
+            late_s.append(behind)
+            lost += gone
+    rate = f"{RATE:,}".replace(",", " ")
+    return [
+        Row(
+            f"ring → stored, an event, at {rate} a second for {seconds:g} s",
+            "µs an event",
+            interval(each_us),
+            1e6 / RATE,
+            runs,
+        ),
+        Row("ring → stored, behind at the end of that", "s", interval(late_s), None, runs),
+        Row("ring → stored, events lost in that", "events", Interval(lost, lost, lost), 0, runs),
+    ]
+
+
+def _once(client: Client, seconds: float) -> tuple[int, int, float, float, int]:
+    """Records made and stored, seconds until the last was stored, seconds of these after the last was made, lost."""
+    database = Instance.current().store_dir / "rubicon.db"
+    with flood(RATE, seconds, FORKS) as agents:
+        before = _stored(database)
+        while _stored(database) - before < RATE // 100:
+            time.sleep(0.005)
+        began = time.monotonic()
+        made = sum(int(agent.process.communicate(timeout=seconds * 10)[0]) for agent in agents)
+        ended = last = time.monotonic()
+        stored = _stored(database)
+        while time.monotonic() - last < SETTLED_S:
+            time.sleep(0.01)
+            if (now := _stored(database)) != stored:
+                stored, last = now, time.monotonic()
+    lost = sum(client.agents.get(agent.name).lost for agent in agents)
+    return made, stored - before, last - began, last - ended, lost
