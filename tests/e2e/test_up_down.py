@@ -77,7 +77,7 @@ def test_as_a_service_it_tells_systemd_and_logs_to_the_journal(own_host: Host, t
     stderr = os.fstat(write)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, open(read) as journal:
         told.bind(str(tmp_path / "notify"))
-        told.settimeout(20)
+        told.settimeout(60)
         environment = {
             **own_host.environment,
             "JOURNAL_STREAM": f"{stderr.st_dev}:{stderr.st_ino}",
@@ -100,8 +100,20 @@ def test_as_a_service_it_tells_systemd_and_logs_to_the_journal(own_host: Host, t
     assert not list(own_host.instance.log_dir.glob("*"))
 
 
+def test_up_says_why_a_daemon_does_not_start(own_host: Host) -> None:
+    assert own_host.rubicon("down", "--yes").returncode == 0
+    environment = {**own_host.environment, "RUBICON_SENSOR_KILL_PATIENCE_S": "never"}
+    done = own_host.rubicon("up", env=environment)
+    assert done.returncode == 3
+    assert "did not come up within 20 s; sensor: " in done.stderr
+    assert "RUBICON_SENSOR_KILL_PATIENCE_S" in done.stderr
+    assert own_host.rubicon("down", "--yes").returncode == 0
+
+
 def test_logs_are_shown(host: Host) -> None:
     assert host.rubicon("up").returncode == 0
+    assert {line["daemon"] for line in host.json("logs")} >= {"plane", "sensor"}
+    assert "sensor ready" in {line["event"] for line in host.json("logs", "sensor")}
     assert "sensor ready" in host.rubicon("logs", "sensor").stdout
     with (host.instance.log_dir / "plane.log").open("ab") as log:
         log.write(b"long\n" * (LOG_BYTES // 5 + 1))

@@ -7,7 +7,6 @@ import inspect
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -134,16 +133,19 @@ def test_the_client_loads_neither_the_command_line_nor_a_daemon(program: str) ->
 
 
 def test_help_is_there_at_once() -> None:
-    script = Path(sys.executable).with_name("rubicon")
-    took = []
-    for _ in range(5):
-        began = time.perf_counter()
-        subprocess.run([script, "--help"], check=True, capture_output=True)
-        took.append(time.perf_counter() - began)
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "pass"], check=True)
-    bare = time.perf_counter() - started
-    assert min(took) < bare + 0.25, f"--help takes {min(took):.3f} s, an empty Python {bare:.3f} s"
+    took = min(worked(str(Path(sys.executable).with_name("rubicon")), "--help") for _ in range(5))
+    bare = min(worked(sys.executable, "-c", "pass") for _ in range(5))
+    assert took < bare + 0.25, f"--help takes {took:.3f} s, an empty Python {bare:.3f} s"
+
+
+def worked(*command: str) -> float:
+    """Seconds that a command had a processor: how long it takes where nobody else wants one."""
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    pid = os.posix_spawn(command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, null, 1)])
+    os.close(null)
+    _, status, used = os.wait4(pid, 0)
+    assert status == 0
+    return used.ru_utime + used.ru_stime
 
 
 def test_every_command_is_listed_and_its_summary_is_its_help() -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
 from rubicon.cli.daemons import logfile
+from rubicon.cli.framework import json_option
 from rubicon.cli.render.output import Output
 from rubicon.cli.render.safe import safe
 from rubicon.client.errors import NotFound, PermissionDenied
@@ -26,7 +28,8 @@ POLL_S = 0.2
 @click.argument("daemon", required=False, type=click.Choice(DAEMONS))
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines.")
 @click.option("-n", "--lines", default=50, type=click.IntRange(0), help="Last lines of each; 50 unless given.")
-def logs(daemon: str | None, follow: bool, lines: int) -> None:
+@json_option
+def logs(daemon: str | None, follow: bool, lines: int, as_json: bool) -> None:
     """Show the logs of plane and sensor, as 'rubicon up' and 'rubicon run' keep them (root).
 
     They are files of 8 MB at most; the one before is kept and shown too. As a systemd service Rubicon logs to the
@@ -48,13 +51,13 @@ def logs(daemon: str | None, follow: bool, lines: int) -> None:
         raise NotFound(f"no logs in {folder}", "nothing has run here yet: start it with 'sudo rubicon up'")
     for name, file in opened:
         for line in deque(chain(_earlier(folder / f"{name}.log"), file), maxlen=lines):
-            _line(output, name, line)
+            _line(output, name, line, as_json)
     while follow:
         time.sleep(POLL_S)
         for place, (name, file) in enumerate(opened):
             opened[place] = (name, _current(folder / f"{name}.log", file))
             for line in _new(opened[place][1]):
-                _line(output, name, line)
+                _line(output, name, line, as_json)
 
 
 def _earlier(path: Path) -> Iterator[str]:
@@ -79,8 +82,20 @@ def _current(path: Path, file: TextIO) -> TextIO:
     return file
 
 
-def _line(output: Output, name: str, line: str) -> None:
-    output.text(f"{name:<7} {safe(line.rstrip())}")
+def _line(output: Output, name: str, line: str, as_json: bool) -> None:
+    if as_json:
+        output.json(parsed(name, line))
+    else:
+        output.text(f"{name:<7} {safe(line.rstrip())}")
+
+
+def parsed(name: str, line: str) -> dict[str, Any]:
+    """A line as the object that a daemon wrote; what is none (a library's own words) is its event."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        value = None
+    return {"event": line.rstrip(), **(value if isinstance(value, dict) else {}), "daemon": name}
 
 
 COMMAND = logs

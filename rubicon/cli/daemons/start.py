@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import json
 import os
 import subprocess
 import sys
@@ -83,13 +84,34 @@ def _spawn(instance: Instance, lock: int) -> None:
 
 
 def _wait(instance: Instance) -> None:
+    began = {name: _size(instance, name) for name in ("sensor", "plane")}
     deadline = time.monotonic() + READY_S
     while not running(instance):
         if time.monotonic() > deadline:
+            why = "".join(f"; {name}: {said}" for name in began if (said := _error(instance, name, began[name])))
             raise RubiconUnreachable(
-                f"plane and sensor did not come up within {READY_S:.0f} s", f"read {instance.log_dir}/*.log"
+                f"plane and sensor did not come up within {READY_S:.0f} s{why}", f"read {instance.log_dir}/*.log"
             )
         time.sleep(0.05)
+
+
+def _size(instance: Instance, name: str) -> int:
+    with contextlib.suppress(OSError):
+        return (instance.log_dir / f"{name}.log").stat().st_size
+    return 0
+
+
+def _error(instance: Instance, name: str, after: int) -> str:
+    """What a daemon last logged as an error since its log had so many bytes; empty when nothing."""
+    found = ""
+    with contextlib.suppress(OSError), (instance.log_dir / f"{name}.log").open("rb") as log:
+        log.seek(after)
+        for line in log:
+            with contextlib.suppress(ValueError, AttributeError):
+                entry = json.loads(line)
+                if entry.get("level") == "error":
+                    found = str(entry.get("error") or entry.get("event"))
+    return found
 
 
 def _status(instance: Instance) -> dict[str, Any]:

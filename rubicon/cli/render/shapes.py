@@ -13,32 +13,6 @@ from rubicon.client.records.process import Process
 from rubicon.client.records.response import Response
 from rubicon.client.records.rule import Rule
 
-FIELDS: dict[str, str] = {
-    "ps": "id, name, labels, state (pending|running|finished|killed), host, started_at, ended_at, processes, "
-    "processes_total, alerts, flows, lost, on_alert, command, reason, alert_id, frozen, isolated",
-    "tree": "depth, pid, start_time (ns since boot), boot_id, parent_pid, exe, argv, cwd, uid, container, started_at, "
-    "ended_at, status, signal",
-    "events": "time (RFC 3339 with ns), kind, agent (id), host, boot_id, pid, start_time (ns since boot), record {epoch, "
-    "cpu, sequence}, cursor, and an object under the kind's own name with the fields of proto/rubicon/v1/*event.proto",
-    "alerts": "id, time (RFC 3339 with ns), agent (id), agent_name, host, detector, title, severity "
-    "(info|low|medium|high|critical), techniques, process {pid, start_time, boot_id, exe, argv, cwd, uid, container}, "
-    "ancestors (parent first), flow {protocol, source, destination}, evidence [{kind, text, time, fields}], coverage, "
-    "response, response_id, repeats, last_time",
-    "kill": "id, action, agent (id), state (requested|applied|verified|failed), reason, requested_by, killed, elapsed_ms, "
-    "survivors [{pid, start_time, name, why}], steps, error, expires_at, destroyed, dry_run, members [{pid, start_time, "
-    "name}]; "
-    "a target that it could not be asked of: target, error. The same for freeze, isolate and release",
-    "rules": "name, detector (empty for any), labels, min_severity, action, mode (enforce|monitor), "
-    "max_agents_per_minute, waiting, held_back",
-    "coverage": "host, connected, kernel, loader, fact, hook, mechanism, state (full|partial|missing), missing, "
-    "dies_with_sensor",
-    "snapshot": "file, agent (id), processes, gone",
-    "doctor": "check, ok, essential, detail, advice",
-    "run": "with --json: alerts as above, then one summary: agent, agent_name, state, status, signal, seconds, processes, "
-    "flows, alerts, survivors, reason",
-}
-"""Per command, in docs/cli.md."""
-
 
 def agent(value: AgentRecord) -> dict[str, Any]:
     """A line of `ps`."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import runpy
 
 import pytest
 
 from rubicon.v1 import coverage_pb2
 from tests.controlplane.builders import AGENT, HOST
+from tests.docs.pages import REPOSITORY
 from tests.rubicon.cli.conftest import Cli
 from tests.rubicon.world import World
 
@@ -22,12 +24,14 @@ NAMES = {
     "events": {"time", "kind", "agent", "host", "boot_id", "pid", "start_time", "record", "cursor"},
     "alerts": {
         "id", "time", "agent", "agent_name", "host", "detector", "title", "severity", "techniques", "process",
-        "ancestors", "flow", "evidence", "coverage", "response", "response_id", "repeats",
+        "ancestors", "flow", "evidence", "coverage", "response", "response_id", "repeats", "last_time",
     },
     "kill": {
         "id", "action", "agent", "state", "reason", "requested_by", "killed", "elapsed_ms", "survivors", "steps",
         "error", "expires_at", "destroyed", "dry_run", "members",
     },
+    "doctor": {"check", "state", "found", "advice"},
+    "version": {"version", "python", "sensor"},
     "coverage": {
         "host", "connected", "kernel", "loader", "fact", "hook", "mechanism", "state", "missing", "dies_with_sensor",
     },
@@ -39,6 +43,21 @@ ISSUE = {
         "evidence", "coverage",
     },
 }  # fmt: skip
+
+
+def test_the_page_has_these_names() -> None:
+    page = runpy.run_path(str(REPOSITORY / "docs" / "generate_cli.py"))["NAMES"]
+    told = {command: names(text) for commands, text in page.items() for command in commands.split(", ")}
+    for command, expected in NAMES.items():
+        assert told[command] == expected, command
+    assert told["freeze"] == told["isolate"] == told["release"] == NAMES["kill"]
+
+
+def names(text: str) -> set[str]:
+    """The outer names of a row of the page: without what stands in brackets, and what follows a semicolon."""
+    while (outer := re.sub(r" ?[(\[{][^()\[\]{}]*[)\]}]", "", text)) != text:
+        text = outer
+    return set(text.partition(";")[0].split(", "))
 
 
 def test_names_of_the_issue() -> None:
@@ -129,10 +148,10 @@ def test_coverage(world: World, cli: Cli) -> None:
 def test_doctor_and_version(told: World, cli: Cli) -> None:
     told.local.answers["status"] = {"ok": True, "version": "0.1.0", "pid": 1, "agents": 1, "uplink": "connected"}
     checks = cli("doctor", "--json").json
-    assert all(each.keys() == {"check", "state", "found", "advice"} for each in checks)
+    assert all(each.keys() == NAMES["doctor"] for each in checks)
     assert {"kernel", "libbpf", "cgroup v2", "rights", "sensor", "plane"} <= {each["check"] for each in checks}
     (version,) = cli("version", "--json").json
-    assert version.keys() == {"version", "python", "sensor"}
+    assert version.keys() == NAMES["version"]
     assert version["sensor"] == "0.1.0"
 
 
