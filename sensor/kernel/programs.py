@@ -165,7 +165,6 @@ OBJECTS: tuple[Object, ...] = (
                 program_type=ProgramType.CGROUP_SOCK_ADDR,
             ),
         ),
-        partial="a datagram that is sent to a path without a connect, and socketpairs, are not seen",
     ),
     Object(
         "unix_send",

@@ -112,7 +112,7 @@ def alert_block(alert: Alert, icon: Callable[[str], str]) -> list[Line]:
     lines += [[(f"    {safe(each.kind):<9} ", "dim"), (safe(each.text), "")] for each in alert.evidence]
     if alert.coverage:
         facts = ", ".join(safe(each.partition(":")[0]) for each in alert.coverage)
-        lines.append([("    not seen  ", "dim"), (f"{facts} (rubicon coverage says why)", "dim")])
+        lines.append([("    not whole ", "dim"), (f"{facts} (rubicon coverage says why)", "dim")])
     what = f"{safe(alert.detector)}  {' '.join(safe(each) for each in alert.techniques)}  id {safe(alert.id)}"
     lines.append([("    detector  ", "dim"), (what, "dim")])
     return lines

@@ -19,6 +19,7 @@ from sensor.errors import (
     CgroupNotFound,
     InvalidArgument,
     ProcessNotFound,
+    SensorError,
     TargetProtected,
 )
 from sensor.kernel.abi import TagFlag
@@ -192,3 +193,17 @@ def test_a_cgroup_that_is_not_there(stage: Stage, path: str) -> None:
 def test_the_root_cgroup_is_no_agent(stage: Stage) -> None:
     with pytest.raises(InvalidArgument):
         stage.enroller.enrol_cgroup("/", Facts())
+
+
+def test_an_agent_that_finds_no_place_is_refused(stage: Stage) -> None:
+    """The kernel's map of agents is full: an agent that no hook knows must not be said to be watched."""
+    number = 0
+    while stage.kernel.agents.put((1 << 44) + number, 0, 0):
+        number += 1
+    assert number == 4096
+    child = stage.plain("sleep", "60")
+    with pytest.raises(SensorError, match="as many agents"):
+        stage.enroller.enrol_process(child.pid, Facts())
+    assert len(stage.registry) == 0
+    assert not stage.kernel.tags.get(child.pid)
+    assert child.poll() is None
