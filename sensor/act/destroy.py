@@ -28,16 +28,20 @@ class Wanted:
     lead: address and port of its other end."""
 
 
-def destroy(kernel: Kernel, wanted: Callable[[], Wanted]) -> tuple[int, list[str]]:
+def destroy(
+    kernel: Kernel, wanted: Callable[[], Wanted], places: Collection[int] | None = None
+) -> tuple[int, list[str]]:
     """Destroy TCP and UDP sockets; how many were, and in words what could not be.
 
-    `wanted` is asked only where the kernel does not find them itself.
+    Args:
+        wanted: asked only where the kernel does not find them itself.
+        places: inodes of network namespaces; every one unless given.
     """
     if kernel.destroys_sockets:
-        count, problems = inside_each(kernel.destroy_sockets)
+        count, problems = inside_each(kernel.destroy_sockets, places)
     else:
         from sensor.act.diag import destroy_here
 
         asked = wanted()
-        count, problems = inside_each(lambda: destroy_here(asked))
+        count, problems = inside_each(lambda: destroy_here(asked), places)
     return count, [f"connections are dropped, not cut: {problem}" for problem in problems]

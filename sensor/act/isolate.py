@@ -14,7 +14,7 @@ from __future__ import annotations
 import signal
 import socket as sockets_module
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from rubicon.v1 import response_pb2
 from sensor.act.allow import Network, parsed, reaches
 from sensor.act.destroy import Wanted, destroy
 from sensor.act.hunt import Hunt
+from sensor.act.namespaces import namespace_of
 from sensor.act.processes import Key
 from sensor.act.registry import Living
 from sensor.kernel.abi import AgentFlag
@@ -41,7 +42,9 @@ GOVERNED = (*INET, int(sockets_module.AF_UNIX), int(sockets_module.AF_NETLINK))
 """Families that a hook refuses or that reach nobody outside the host."""
 ESTABLISHED, CLOSED, LISTENING = 1, 7, 10
 """enum in include/net/tcp_states.h."""
-TCP = 6
+TCP, UDP, MPTCP = 6, 17, 262
+DESTROYED = (TCP, UDP, MPTCP)
+"""The others are dropped packet by packet: they keep nothing back."""
 
 
 @dataclass(slots=True)
@@ -72,6 +75,8 @@ class Isolator:
         self._enroller = enroller
         self._kernel = enroller.kernel
         self._patience_s = patience_s
+        self._elsewhere = False
+        """Namespaces that an isolated agent is not in any more are still to be looked through: a host may have thousands."""
 
     def cut(self, agent: Living, isolation: response_pb2.Isolation, started: int) -> Outcome:
         """Once it is enforced: destroy what is connected, find what no hook governs, verify.
@@ -81,16 +86,23 @@ class Isolator:
         """
         outcome = Outcome()
         outcome.steps.append(f"refused and dropped in {(time.monotonic_ns() - started) / 1e6:.1f} ms")
-        outcome.destroyed, problems = self.destroy([(agent, isolation)])
+        outcome.destroyed, problems = self.destroy([(agent, isolation)], self._places(agent))
+        self._elsewhere = True
         outcome.steps.append(f"destroyed {outcome.destroyed} in {(time.monotonic_ns() - started) / 1e6:.0f} ms")
         outcome.steps.extend(problems)
         self._ungoverned(agent, isolation, outcome)
         outcome.connected = self._connected(agent)
         return outcome
 
-    def destroy(self, isolated: Iterable[tuple[Living, response_pb2.Isolation]]) -> tuple[int, list[str]]:
-        """Destroy what isolated agents hold or have made, and may not have; how many, and in words what could not be."""
-        return destroy(self._kernel, lambda: self._wanted(isolated))
+    def destroy(
+        self, isolated: Iterable[tuple[Living, response_pb2.Isolation]], places: Collection[int] | None = None
+    ) -> tuple[int, list[str]]:
+        """Destroy what isolated agents hold or have made, and may not have; how many, and in words what could not be.
+
+        Args:
+            places: inodes of the network namespaces to do it in; every one unless given.
+        """
+        return destroy(self._kernel, lambda: self._wanted(isolated), places)
 
     def enforce(self, agent: Living, isolation: response_pb2.Isolation) -> None:
         """The part that denies.
@@ -109,6 +121,8 @@ class Isolator:
 
     def release(self, agent: Living) -> None:
         """Give the network back; whether anybody else is isolated is read from the kernel."""
+        if self._elsewhere:
+            self.destroy([(agent, isolation_of(agent))])
         every = AgentFlag.ISOLATED | AgentFlag.LOOPBACK | AgentFlag.ALLOWS | AgentFlag.NO_UNIX
         self._kernel.agents.set_flags(agent.number, off=int(every))
         self._kernel.allows.replace(agent.number, {})
@@ -121,9 +135,11 @@ class Isolator:
         self._kernel.tag_sockets(0)
         found = []
         everything = self._kernel.sockets()
-        if any(_open_to(each) for each in everything):
+        if self._elsewhere or any(_open_to(each) for each in everything):
+            self._elsewhere = False
             count, problems = self.destroy([(each, isolation_of(each)) for each in agents])
-            log.warning("connections that came to isolated agents were destroyed", count=count, problems=problems)
+            if count or problems:
+                log.warning("more connections of isolated agents were destroyed", count=count, problems=problems)
         by_number = {agent.number: agent for agent in agents}
         for entry in everything:
             holding = by_number.get(entry.agent) if entry.family not in GOVERNED else None
@@ -136,12 +152,17 @@ class Isolator:
 
     def _wanted(self, isolated: Iterable[tuple[Living, response_pb2.Isolation]]) -> Wanted:
         """For a kernel that must be told; what was made in a cgroup counts unless somebody else is in there."""
-        wanted = Wanted({each.cookie for each in self._kernel.sockets() if _open_to(each)})
+        wanted = Wanted({each.cookie for each in self._kernel.sockets() if each.denied})
         for agent, isolation in isolated:
             hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), (), None)
             if hunt.cgroup and not hunt.shares_cgroup():
                 wanted.cgroups.update(dict.fromkeys(hunt.cgroup.ids(), _spared(isolation)))
         return wanted
+
+    def _places(self, agent: Living) -> set[int]:
+        """Network namespaces that its processes and sockets are in."""
+        found = {entry.netns for entry in self._sockets(agent)}
+        return found | {namespace_of(task.pid) for task in self._kernel.tasks() if task.agent == agent.number}
 
     def _sockets(self, agent: Living) -> list[SocketEntry]:
         return [entry for entry in self._kernel.sockets() if entry.agent == agent.number]
@@ -193,8 +214,8 @@ def isolation_of(agent: Living) -> response_pb2.Isolation:
 
 
 def _open_to(entry: SocketEntry) -> bool:
-    """It leads where its holder may not go."""
-    return bool(entry.denied) and entry.state not in (CLOSED, LISTENING)
+    """It leads where its holder may not go, and can be destroyed."""
+    return bool(entry.denied) and entry.protocol in DESTROYED and entry.state not in (CLOSED, LISTENING)
 
 
 def _spared(isolation: response_pb2.Isolation) -> Callable[[str, int], bool]:

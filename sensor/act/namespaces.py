@@ -6,15 +6,24 @@ import contextlib
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def inside_each(work: Callable[[], int]) -> tuple[int, list[str]]:
-    """Do something in each network namespace of the host; the sum of what it returned, and in words where it failed.
+def namespace_of(pid: int) -> int:
+    """Inode of a process's network namespace; 0 when it has ended."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino
+    except OSError:
+        return 0
+
+
+def inside_each(work: Callable[[], int], places: Collection[int] | None = None) -> tuple[int, list[str]]:
+    """Do something in these network namespaces (inodes), or in each of the host; the sum of what it returned, and in words
+    where it failed.
 
     A thread of its own enters them: only it does, and it ends there.
     """
@@ -24,7 +33,7 @@ def inside_each(work: Callable[[], int]) -> tuple[int, list[str]]:
     def visit() -> None:
         nonlocal total
         try:
-            for inode, fd in _open():
+            for inode, fd in _open(places):
                 try:
                     _enter(fd)
                     total += work()
@@ -41,18 +50,24 @@ def inside_each(work: Callable[[], int]) -> tuple[int, list[str]]:
     return total, problems
 
 
-def _open() -> Iterator[tuple[int, int]]:
+def _open(places: Collection[int] | None) -> Iterator[tuple[int, int]]:
     """Inode and descriptor of each, closed after its turn: those that a process is in, then those that are mounted."""
     seen: set[int] = set()
+    left = None if places is None else {inode for inode in places if inode}
     for path in (*(f"/proc/{name}/ns/net" for name in os.listdir("/proc") if name.isdecimal()), *_mounted()):
+        if left is not None and not left:
+            return
         with contextlib.suppress(OSError):
-            if os.stat(path).st_ino in seen:
+            inode = os.stat(path).st_ino
+            if inode in seen or (left is not None and inode not in left):
                 continue
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 inode = os.fstat(fd).st_ino
                 if inode not in seen:
                     seen.add(inode)
+                    if left is not None:
+                        left.discard(inode)
                     yield inode, fd
             finally:
                 os.close(fd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shlex
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -231,6 +232,48 @@ def test_what_one_that_left_had_written_is_destroyed(stage: Stage) -> None:
         assert isolate(stage, agent).destroyed == 1
         with pytest.raises(ConnectionResetError):
             drain(connection)
+
+
+SINK = """
+import socket, sys
+with socket.create_server(("127.0.0.1", 7000)) as server:
+    print("ready", flush=True)
+    with server.accept()[0] as connection:
+        sys.stdin.readline()
+        try:
+            while connection.recv(65536): pass
+            print("all of it", flush=True)
+        except ConnectionResetError:
+            print("reset", flush=True)
+"""
+
+
+@pytest.mark.parametrize("then", ["look", "release"])
+def test_what_was_written_in_a_namespace_that_it_has_left(stage: Stage, then: str) -> None:
+    name = f"rubicon-t-{os.getpid()}-{secrets.token_hex(2)}"
+    inside = ("ip", "netns", "exec", name, "/usr/bin/python3", "-S", "-c")
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        sink = subprocess.Popen([*inside, SINK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        stage.children.append(sink)
+        assert sink.stdin
+        assert sink.stdout
+        assert sink.stdout.readline() == "ready\n"
+        script = shlex.join([*inside, FILLER])
+        agent, child = stage.launch("sh", "-c", f"echo 127.0.0.1 7000 | {script}; exec sleep 60")
+        assert child.stdout
+        assert child.stdout.readline() == "closed\n"
+        until(lambda: len(stage.members(agent)) == 1)
+        isolate(stage, agent)
+        if then == "look":
+            stage.watch.sweep()
+        release(stage, agent)
+        sink.stdin.write("\n")
+        sink.stdin.flush()
+        assert sink.stdout.readline() == "reset\n"
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
 
 
 @pytest.mark.parametrize("end", ["its end", "the next sensor"])
