@@ -13,8 +13,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from sqlalchemy import Engine, Executable, bindparam, case, func, insert, select, update
 from sqlalchemy.exc import (
@@ -33,8 +32,9 @@ from controlplane.store import schema
 from controlplane.store.engine import unavailable
 from controlplane.store.rows import Row, Rows, upsert
 from controlplane.store.segments import Index, Part, compress, encode
-from rubicon.v1 import alert_pb2, event_pb2, response_pb2
+from controlplane.store.write import Write
 
+__all__ = ["Listener", "Write", "Writer"]
 _log = logs.get("store")
 GROUP_S = 0.02
 """Seconds that a transaction should take: what is urgent waits for the one under way, at the mean half of that."""
@@ -42,25 +42,6 @@ SMALLEST = 200
 """Events of one group that are not too many in any case; a commit alone takes a millisecond or two."""
 _DEFECTS = (DataError, IntegrityError, InterfaceError, NotSupportedError, ProgrammingError)
 """Errors of the driver that no waiting cures: what was to be written is at fault, not the disk."""
-
-
-@dataclass(slots=True, eq=False)
-class Write:
-    """What must become durable together.
-
-    `boot` 0 and no events is a change of entities alone. `acknowledged` is the sensor's batch sequence, 0 for none.
-    `alerts` and `responses` are what watchers are told after the commit.
-    """
-
-    boot: int = 0
-    clock_offset_ns: int = 0
-    acknowledged: int = 0
-    events: Sequence[event_pb2.Event] = ()
-    rows: Rows = field(default_factory=Rows)
-    alerts: Sequence[alert_pb2.Alert] = ()
-    responses: Sequence[response_pb2.Response] = ()
-    done: asyncio.Future[int] | None = None
-    """Set by the writer: becomes the position of the first event once durable, or StoreUnavailable if the writer died."""
 
 
 Listener = Callable[[int, Write], None]
