@@ -54,7 +54,8 @@ check-generated: generate ## Fail when a generated file is not up to date
 	@git diff --exit-code --stat -- rubicon/v1 sensor/kernel/abi.py docs/cli.md deploy/profile || { echo "generated files differ: run 'make generate' and commit" >&2; exit 1; }
 
 golden: build ## Record the detectors' samples anew from real runs
-	$(BIN)/python -m pytest tests/e2e/ssh tests/e2e/test_tampering.py --golden
+	$(BIN)/python -m pytest tests/e2e/ssh tests/e2e/test_tampering.py tests/e2e/test_work_by_proxy.py \
+		tests/e2e/test_pressure_samples.py --golden
 
 soak: build ## Agents that fight back, for an hour (SOAK="--minutes 5 --seed 7"): no byte out, nobody left (root)
 	@deploy/dependencies.sh test

@@ -115,6 +115,13 @@ enum close_reason {
 	CLOSE_RESET = 3,
 };
 
+/* Who was found listening where a Unix socket is connected. */
+enum peer_state {
+	PEER_UNKNOWN = 1, /* not looked for (datagrams), or not all sockets could be looked at */
+	PEER_NOBODY = 2,  /* nobody by this name */
+	PEER_FOUND = 3,
+};
+
 struct event_header {
 	__u16 kind;
 	__u16 flags;
@@ -239,8 +246,13 @@ struct packet_event {
 struct unix_connect_event {
 	struct event_header header;
 	__u64 cookie;
+	__u64 peer_agent;      /* whose the listener is, 0 for nobody's */
+	__u64 peer_start_time; /* 0: who called listen() has ended since */
+	__u32 peer_pid;
+	__u32 peer; /* enum peer_state */
 	__u32 length;
 	__u32 padding;
+	char peer_comm[LIMIT_COMM];
 };
 
 /* Followed by `length` bytes of path. */

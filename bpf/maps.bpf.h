@@ -123,6 +123,7 @@ union abi {
 	enum join_reason join_reason;
 	enum descriptor_kind descriptor_kind;
 	enum close_reason close_reason;
+	enum peer_state peer_state;
 	enum owner_flag owner_flag;
 	enum guarded guarded;
 	enum control_operation control_operation;

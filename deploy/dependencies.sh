@@ -7,7 +7,7 @@ set -euo pipefail
 
 build=(clang llvm libbpf-dev libbpf1 libelf1 libseccomp2 make python3-venv)
 demo=("${build[@]}" iproute2 openssh-server openssh-client procps)
-test=("${demo[@]}" clang-format gcc libc6-dev bpftool dropbear-bin putty-tools autossh netcat-openbsd rsync git tmux vim-tiny util-linux ruby systemd runc sudo gdb)
+test=("${demo[@]}" clang-format gcc libc6-dev bpftool dropbear-bin putty-tools autossh netcat-openbsd rsync git tmux vim-tiny util-linux ruby systemd runc sudo gdb dbus at cron)
 
 case ${1:-build} in
 build) wanted=("${build[@]}") ;;

@@ -23,8 +23,13 @@ from rubicon.v1.flow_event_pb2 import CloseReason as CloseReason
 from rubicon.v1.flow_event_pb2 import Connect as Connect
 from rubicon.v1.flow_event_pb2 import Establish as Establish
 from rubicon.v1.flow_event_pb2 import Listen as Listen
+from rubicon.v1.flow_event_pb2 import PEER_STATE_FOUND as PEER_STATE_FOUND
+from rubicon.v1.flow_event_pb2 import PEER_STATE_NOBODY as PEER_STATE_NOBODY
+from rubicon.v1.flow_event_pb2 import PEER_STATE_UNKNOWN as PEER_STATE_UNKNOWN
+from rubicon.v1.flow_event_pb2 import PEER_STATE_UNSPECIFIED as PEER_STATE_UNSPECIFIED
 from rubicon.v1.flow_event_pb2 import Packet as Packet
 from rubicon.v1.flow_event_pb2 import Payload as Payload
+from rubicon.v1.flow_event_pb2 import PeerState as PeerState
 from rubicon.v1.flow_event_pb2 import Send as Send
 from rubicon.v1.flow_event_pb2 import Socket as Socket
 from rubicon.v1.flow_event_pb2 import UnixConnect as UnixConnect
@@ -178,6 +183,7 @@ class Event(_message.Message):
     TAMPER_FIELD_NUMBER: _builtins.int
     PROBE_FIELD_NUMBER: _builtins.int
     CONTAIN_FIELD_NUMBER: _builtins.int
+    TAG_PRESSURE_FIELD_NUMBER: _builtins.int
     time_ns: _builtins.int
     """Kernel time of the event, CLOCK_BOOTTIME nanoseconds."""
     agent_id: _builtins.str
@@ -282,6 +288,10 @@ class Event(_message.Message):
     def contain(self) -> Global___Contain:
         """An agent was frozen, isolated or released."""
 
+    @_builtins.property
+    def tag_pressure(self) -> Global___TagPressure:
+        """An agent was condemned because the tag hash was nearly full."""
+
     def __init__(
         self,
         *,
@@ -312,12 +322,13 @@ class Event(_message.Message):
         tamper: Global___Tamper | None = ...,
         probe: Global___Probe | None = ...,
         contain: Global___Contain | None = ...,
+        tag_pressure: Global___TagPressure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bind", b"bind", "close", b"close", "connect", b"connect", "contain", b"contain", "enrol", b"enrol", "establish", b"establish", "exec", b"exec", "exit", b"exit", "finish", b"finish", "fork", b"fork", "join", b"join", "kind", b"kind", "listen", b"listen", "loss", b"loss", "packet", b"packet", "payload", b"payload", "probe", b"probe", "process", b"process", "process_snapshot", b"process_snapshot", "record", b"record", "send", b"send", "socket", b"socket", "ssh_config", b"ssh_config", "tamper", b"tamper", "unix_connect", b"unix_connect", "unix_send", b"unix_send"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bind", b"bind", "close", b"close", "connect", b"connect", "contain", b"contain", "enrol", b"enrol", "establish", b"establish", "exec", b"exec", "exit", b"exit", "finish", b"finish", "fork", b"fork", "join", b"join", "kind", b"kind", "listen", b"listen", "loss", b"loss", "packet", b"packet", "payload", b"payload", "probe", b"probe", "process", b"process", "process_snapshot", b"process_snapshot", "record", b"record", "send", b"send", "socket", b"socket", "ssh_config", b"ssh_config", "tag_pressure", b"tag_pressure", "tamper", b"tamper", "unix_connect", b"unix_connect", "unix_send", b"unix_send"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "bind", b"bind", "close", b"close", "connect", b"connect", "contain", b"contain", "enrol", b"enrol", "establish", b"establish", "exec", b"exec", "exit", b"exit", "finish", b"finish", "fork", b"fork", "join", b"join", "kind", b"kind", "listen", b"listen", "loss", b"loss", "packet", b"packet", "payload", b"payload", "probe", b"probe", "process", b"process", "process_snapshot", b"process_snapshot", "record", b"record", "send", b"send", "socket", b"socket", "ssh_config", b"ssh_config", "tamper", b"tamper", "time_ns", b"time_ns", "unix_connect", b"unix_connect", "unix_send", b"unix_send"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "bind", b"bind", "close", b"close", "connect", b"connect", "contain", b"contain", "enrol", b"enrol", "establish", b"establish", "exec", b"exec", "exit", b"exit", "finish", b"finish", "fork", b"fork", "join", b"join", "kind", b"kind", "listen", b"listen", "loss", b"loss", "packet", b"packet", "payload", b"payload", "probe", b"probe", "process", b"process", "process_snapshot", b"process_snapshot", "record", b"record", "send", b"send", "socket", b"socket", "ssh_config", b"ssh_config", "tag_pressure", b"tag_pressure", "tamper", b"tamper", "time_ns", b"time_ns", "unix_connect", b"unix_connect", "unix_send", b"unix_send"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["fork", "exec", "exit", "join", "process_snapshot", "socket", "bind", "listen", "connect", "send", "establish", "close", "payload", "packet", "unix_connect", "unix_send", "enrol", "finish", "ssh_config", "loss", "tamper", "probe", "contain"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["fork", "exec", "exit", "join", "process_snapshot", "socket", "bind", "listen", "connect", "send", "establish", "close", "payload", "packet", "unix_connect", "unix_send", "enrol", "finish", "ssh_config", "loss", "tamper", "probe", "contain", "tag_pressure"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -541,6 +552,54 @@ class Tamper(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tamper: _TypeAlias = Tamper  # noqa: Y015
+
+@_typing.final
+class TagPressure(_message.Message):
+    """The kernel condemned the agent, which forked while the tag hash was above its high-water mark, and is killed. Counts are
+    those of the sensor's look, a moment after. The event's process is the one with the most children in the agent.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESSES_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    HIGH_WATER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    CAPACITY_FIELD_NUMBER: _builtins.int
+    CHILDREN_FIELD_NUMBER: _builtins.int
+    UNTAGGED_FIELD_NUMBER: _builtins.int
+    processes: _builtins.int
+    """Living processes of the agent."""
+    tags: _builtins.int
+    """Living processes of all agents."""
+    high_water: _builtins.int
+    """Tags at which an agent that holds an eighth of them or more is condemned when it forks."""
+    limit: _builtins.int
+    """Tags at which every agent is."""
+    capacity: _builtins.int
+    """Entries of the hash."""
+    children: _builtins.int
+    """Living children of the event's process in the agent."""
+    untagged: _builtins.int
+    """Processes of any agent that found no place in the hash, since this host was first watched."""
+    def __init__(
+        self,
+        *,
+        processes: _builtins.int = ...,
+        tags: _builtins.int = ...,
+        high_water: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        capacity: _builtins.int = ...,
+        children: _builtins.int = ...,
+        untagged: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "children", b"children", "high_water", b"high_water", "limit", b"limit", "processes", b"processes", "tags", b"tags", "untagged", b"untagged"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TagPressure: _TypeAlias = TagPressure  # noqa: Y015
 
 @_typing.final
 class Contain(_message.Message):

@@ -23,37 +23,40 @@ _sym_db = _symbol_database.Default()
 
 
 from rubicon.v1 import flow_pb2 as rubicon_dot_v1_dot_flow__pb2
+from rubicon.v1 import process_pb2 as rubicon_dot_v1_dot_process__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1brubicon/v1/flow_event.proto\x12\nrubicon.v1\x1a\x15rubicon/v1/flow.proto\"9\n\x06Socket\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\x12\x0f\n\x07refused\x18\x02 \x01(\x08\"7\n\x04\x42ind\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\x12\x0f\n\x07refused\x18\x02 \x01(\x08\"(\n\x06Listen\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\":\n\x07\x43onnect\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\x12\x0f\n\x07refused\x18\x02 \x01(\x08\"7\n\x04Send\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\x12\x0f\n\x07refused\x18\x02 \x01(\x08\"+\n\tEstablish\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\"\xa0\x01\n\x05\x43lose\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\x12\'\n\x06reason\x18\x02 \x01(\x0e\x32\x17.rubicon.v1.CloseReason\x12\x12\n\nbytes_sent\x18\x03 \x01(\x04\x12\x16\n\x0e\x62ytes_received\x18\x04 \x01(\x04\x12\x13\n\x0b\x64uration_ns\x18\x05 \x01(\x04\x12\r\n\x05\x65rror\x18\x06 \x01(\r\"i\n\x07Payload\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\x12\x10\n\x08outbound\x18\x02 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06length\x18\x04 \x01(\r\x12\x0e\n\x06offset\x18\x05 \x01(\x04\"i\n\x06Packet\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\x12\x10\n\x08outbound\x18\x02 \x01(\x08\x12\x0e\n\x06length\x18\x03 \x01(\r\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\r\n\x05index\x18\x05 \x01(\r\"<\n\x0bUnixConnect\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x63ookie\x18\x02 \x01(\x06\x12\x0f\n\x07refused\x18\x03 \x01(\x08\"9\n\x08UnixSend\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x63ookie\x18\x02 \x01(\x06\x12\x0f\n\x07refused\x18\x03 \x01(\x08*v\n\x0b\x43loseReason\x12\x1c\n\x18\x43LOSE_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43LOSE_REASON_CLOSED\x10\x01\x12\x18\n\x14\x43LOSE_REASON_REFUSED\x10\x02\x12\x16\n\x12\x43LOSE_REASON_RESET\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1brubicon/v1/flow_event.proto\x12\nrubicon.v1\x1a\x15rubicon/v1/flow.proto\x1a\x18rubicon/v1/process.proto\"9\n\x06Socket\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\x12\x0f\n\x07refused\x18\x02 \x01(\x08\"7\n\x04\x42ind\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\x12\x0f\n\x07refused\x18\x02 \x01(\x08\"(\n\x06Listen\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\":\n\x07\x43onnect\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\x12\x0f\n\x07refused\x18\x02 \x01(\x08\"7\n\x04Send\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\x12\x0f\n\x07refused\x18\x02 \x01(\x08\"+\n\tEstablish\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\"\xa0\x01\n\x05\x43lose\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\x12\'\n\x06reason\x18\x02 \x01(\x0e\x32\x17.rubicon.v1.CloseReason\x12\x12\n\nbytes_sent\x18\x03 \x01(\x04\x12\x16\n\x0e\x62ytes_received\x18\x04 \x01(\x04\x12\x13\n\x0b\x64uration_ns\x18\x05 \x01(\x04\x12\r\n\x05\x65rror\x18\x06 \x01(\r\"i\n\x07Payload\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\x12\x10\n\x08outbound\x18\x02 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06length\x18\x04 \x01(\r\x12\x0e\n\x06offset\x18\x05 \x01(\x04\"i\n\x06Packet\x12\x1e\n\x04\x66low\x18\x01 \x01(\x0b\x32\x10.rubicon.v1.Flow\x12\x10\n\x08outbound\x18\x02 \x01(\x08\x12\x0e\n\x06length\x18\x03 \x01(\r\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\r\n\x05index\x18\x05 \x01(\r\"\xb7\x01\n\x0bUnixConnect\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x63ookie\x18\x02 \x01(\x06\x12\x0f\n\x07refused\x18\x03 \x01(\x08\x12)\n\npeer_state\x18\x04 \x01(\x0e\x32\x15.rubicon.v1.PeerState\x12$\n\x04peer\x18\x05 \x01(\x0b\x32\x16.rubicon.v1.ProcessKey\x12\x15\n\rpeer_agent_id\x18\x06 \x01(\t\x12\x11\n\tpeer_comm\x18\x07 \x01(\t\"9\n\x08UnixSend\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x63ookie\x18\x02 \x01(\x06\x12\x0f\n\x07refused\x18\x03 \x01(\x08*v\n\x0b\x43loseReason\x12\x1c\n\x18\x43LOSE_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43LOSE_REASON_CLOSED\x10\x01\x12\x18\n\x14\x43LOSE_REASON_REFUSED\x10\x02\x12\x16\n\x12\x43LOSE_REASON_RESET\x10\x03*l\n\tPeerState\x12\x1a\n\x16PEER_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12PEER_STATE_UNKNOWN\x10\x01\x12\x15\n\x11PEER_STATE_NOBODY\x10\x02\x12\x14\n\x10PEER_STATE_FOUND\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rubicon.v1.flow_event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CLOSEREASON']._serialized_start=884
-  _globals['_CLOSEREASON']._serialized_end=1002
-  _globals['_SOCKET']._serialized_start=66
-  _globals['_SOCKET']._serialized_end=123
-  _globals['_BIND']._serialized_start=125
-  _globals['_BIND']._serialized_end=180
-  _globals['_LISTEN']._serialized_start=182
-  _globals['_LISTEN']._serialized_end=222
-  _globals['_CONNECT']._serialized_start=224
-  _globals['_CONNECT']._serialized_end=282
-  _globals['_SEND']._serialized_start=284
-  _globals['_SEND']._serialized_end=339
-  _globals['_ESTABLISH']._serialized_start=341
-  _globals['_ESTABLISH']._serialized_end=384
-  _globals['_CLOSE']._serialized_start=387
-  _globals['_CLOSE']._serialized_end=547
-  _globals['_PAYLOAD']._serialized_start=549
-  _globals['_PAYLOAD']._serialized_end=654
-  _globals['_PACKET']._serialized_start=656
-  _globals['_PACKET']._serialized_end=761
-  _globals['_UNIXCONNECT']._serialized_start=763
-  _globals['_UNIXCONNECT']._serialized_end=823
-  _globals['_UNIXSEND']._serialized_start=825
-  _globals['_UNIXSEND']._serialized_end=882
+  _globals['_CLOSEREASON']._serialized_start=1034
+  _globals['_CLOSEREASON']._serialized_end=1152
+  _globals['_PEERSTATE']._serialized_start=1154
+  _globals['_PEERSTATE']._serialized_end=1262
+  _globals['_SOCKET']._serialized_start=92
+  _globals['_SOCKET']._serialized_end=149
+  _globals['_BIND']._serialized_start=151
+  _globals['_BIND']._serialized_end=206
+  _globals['_LISTEN']._serialized_start=208
+  _globals['_LISTEN']._serialized_end=248
+  _globals['_CONNECT']._serialized_start=250
+  _globals['_CONNECT']._serialized_end=308
+  _globals['_SEND']._serialized_start=310
+  _globals['_SEND']._serialized_end=365
+  _globals['_ESTABLISH']._serialized_start=367
+  _globals['_ESTABLISH']._serialized_end=410
+  _globals['_CLOSE']._serialized_start=413
+  _globals['_CLOSE']._serialized_end=573
+  _globals['_PAYLOAD']._serialized_start=575
+  _globals['_PAYLOAD']._serialized_end=680
+  _globals['_PACKET']._serialized_start=682
+  _globals['_PACKET']._serialized_end=787
+  _globals['_UNIXCONNECT']._serialized_start=790
+  _globals['_UNIXCONNECT']._serialized_end=973
+  _globals['_UNIXSEND']._serialized_start=975
+  _globals['_UNIXSEND']._serialized_end=1032
 # @@protoc_insertion_point(module_scope)

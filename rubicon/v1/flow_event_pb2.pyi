@@ -7,6 +7,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rubicon.v1 import flow_pb2 as _flow_pb2
+from rubicon.v1 import process_pb2 as _process_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -45,6 +46,34 @@ CLOSE_REASON_REFUSED: CloseReason.ValueType  # 2
 CLOSE_REASON_RESET: CloseReason.ValueType  # 3
 """It was cut by a reset."""
 Global___CloseReason: _TypeAlias = CloseReason  # noqa: Y015
+
+class _PeerState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PeerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PeerState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PEER_STATE_UNSPECIFIED: _PeerState.ValueType  # 0
+    """Not set."""
+    PEER_STATE_UNKNOWN: _PeerState.ValueType  # 1
+    """Not looked for (datagrams), or not all sockets could be looked at."""
+    PEER_STATE_NOBODY: _PeerState.ValueType  # 2
+    """Nobody by this name, in the caller's network namespace and the host's."""
+    PEER_STATE_FOUND: _PeerState.ValueType  # 3
+    """Somebody; the other fields that begin with peer say who."""
+
+class PeerState(_PeerState, metaclass=_PeerStateEnumTypeWrapper):
+    """Who was found listening where a Unix socket is connected."""
+
+PEER_STATE_UNSPECIFIED: PeerState.ValueType  # 0
+"""Not set."""
+PEER_STATE_UNKNOWN: PeerState.ValueType  # 1
+"""Not looked for (datagrams), or not all sockets could be looked at."""
+PEER_STATE_NOBODY: PeerState.ValueType  # 2
+"""Nobody by this name, in the caller's network namespace and the host's."""
+PEER_STATE_FOUND: PeerState.ValueType  # 3
+"""Somebody; the other fields that begin with peer say who."""
+Global___PeerState: _TypeAlias = PeerState  # noqa: Y015
 
 @_typing.final
 class Socket(_message.Message):
@@ -339,22 +368,40 @@ class UnixConnect(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     COOKIE_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
+    PEER_STATE_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    PEER_AGENT_ID_FIELD_NUMBER: _builtins.int
+    PEER_COMM_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Socket path; an abstract name starts with '@'."""
     cookie: _builtins.int
     """Cookie of the connecting socket."""
     refused: _builtins.bool
     """The hook refused it (EPERM)."""
+    peer_state: Global___PeerState.ValueType
+    """Whether somebody was listening there."""
+    peer_agent_id: _builtins.str
+    """Agent that this process belongs to, or empty."""
+    peer_comm: _builtins.str
+    """Its name (comm), at most 15 bytes."""
+    @_builtins.property
+    def peer(self) -> _process_pb2.ProcessKey:
+        """Process that called listen(); its start time is 0 when it has ended since."""
+
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
         cookie: _builtins.int = ...,
         refused: _builtins.bool = ...,
+        peer_state: Global___PeerState.ValueType = ...,
+        peer: _process_pb2.ProcessKey | None = ...,
+        peer_agent_id: _builtins.str = ...,
+        peer_comm: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["peer", b"peer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cookie", b"cookie", "path", b"path", "refused", b"refused"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cookie", b"cookie", "path", b"path", "peer", b"peer", "peer_agent_id", b"peer_agent_id", "peer_comm", b"peer_comm", "peer_state", b"peer_state", "refused", b"refused"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

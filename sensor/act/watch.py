@@ -19,6 +19,7 @@ from sensor.act.cgroup import Cgroup
 from sensor.act.contain import Containment
 from sensor.act.enrol import Enroller
 from sensor.act.kill import Killer, Order
+from sensor.act.pressure import told
 from sensor.act.processes import Task, key
 from sensor.act.registry import Living
 from sensor.errors import InvalidArgument, SensorError
@@ -104,7 +105,8 @@ class Watch:
                     lost = self._kernel.untagged.of(agent.number)
                     members = members + [task for task in tasks if key(task) in lost and task.state not in "ZX"]
                 if flags & AgentFlag.CONDEMNED and not agent.condemned:
-                    self._condemned(agent, flags, members)  # also who has ended since: it was killed
+                    tags = sum(map(len, by_agent.values()))
+                    self._condemned(agent, flags, members, tags)  # also who has ended since: it was killed
                 if not members and not self._housed(agent, flags):
                     self._end(agent)
                     continue
@@ -169,27 +171,14 @@ class Watch:
         self._asked[agent.id] = now + self._settings.condemned_again_s
         self._on_condemned(agent)
 
-    def _condemned(self, agent: Living, flags: int, members: list[Task]) -> None:
-        """The kernel has condemned an agent by itself: remember why, and raise it."""
+    def _condemned(self, agent: Living, flags: int, members: list[Task], tags: int) -> None:
+        """The kernel has condemned an agent by itself: remember why, and tell it."""
         why = "the tag hash is nearly full" if flags & AgentFlag.TAG_PRESSURE else "condemned in the kernel"
         if flags & AgentFlag.TAG_PRESSURE:
-            self._tell_pressure(agent, members)
+            self._enroller.emit(told(self._kernel, agent, members, tags))
+            log.warning("an agent fills the tag hash", agent=agent.id, processes=len(members), tags=tags)
         self._registry.change(agent.id, condemned=True, reason=why)
         self._containment.killed(agent, Order(reason=why, requested_by="rubicon-sensor"))
-
-    def _tell_pressure(self, agent: Living, members: list[Task]) -> None:
-        lost = self._kernel.untagged.count
-        detail = f"{len(members)} processes, of {self._kernel.tags.capacity} that can be told apart: condemned"
-        if lost:
-            detail += f"; {lost} found no place, since this host was first watched, and are killed"
-        tamper = event_pb2.Tamper(action="tag-pressure", detail=detail)
-        event = event_pb2.Event(time_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME), agent_id=agent.id, tamper=tamper)
-        if agent.root_pid:
-            event.process.pid, event.process.start_time_ns = agent.root_pid, agent.root_start_time
-        elif members:
-            event.process.pid, event.process.start_time_ns = key(members[0])
-        self._enroller.emit(event)
-        log.warning("an agent fills the tag hash", agent=agent.id, detail=detail)
 
     def _end(self, agent: Living) -> None:
         self._emit(agent, "killed" if agent.condemned else "exited")

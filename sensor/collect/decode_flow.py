@@ -6,13 +6,14 @@ listen really mean the wildcard address.
 
 from __future__ import annotations
 
-from rubicon.v1 import event_pb2, flow_pb2
+from rubicon.v1 import event_pb2, flow_pb2, ids
 from sensor.errors import UndecodableRecord
-from sensor.kernel.abi import CLOSE, FLOW, HEADER, PACKET, PAYLOAD, UNIX_CONNECT, UNIX_SEND, EventFlag
+from sensor.kernel.abi import CLOSE, FLOW, HEADER, PACKET, PAYLOAD, UNIX_CONNECT, UNIX_SEND, EventFlag, PeerState
 
 _START = HEADER.size
 _AFTER_FLOW = _START + FLOW.size
 _REFUSED, _OUTBOUND = int(EventFlag.REFUSED), int(EventFlag.OUTBOUND)  # plain: enum flags are slow
+_FOUND = int(PeerState.FOUND)
 _AF_INET, _AF_INET6 = 2, 10
 _ZERO = bytes(16)
 _DIRECTIONS = (flow_pb2.FLOW_DIRECTION_INBOUND, flow_pb2.FLOW_DIRECTION_OUTBOUND)
@@ -130,11 +131,18 @@ def decode_unix_connect(record: bytes, flags: int, event: event_pb2.Event) -> No
     Raises:
         UndecodableRecord: the record has fewer bytes than it claims.
     """
-    cookie, length = UNIX_CONNECT.unpack_from(record, _START)
+    cookie, agent, start_time, pid, peer_state, length, comm = UNIX_CONNECT.unpack_from(record, _START)
     connect = event.unix_connect
     connect.path = _unix_name(record, _START + UNIX_CONNECT.size, length)
     connect.cookie = cookie
     connect.refused = bool(flags & _REFUSED)
+    connect.peer_state = peer_state
+    if peer_state == _FOUND:
+        connect.peer.pid = pid
+        connect.peer.start_time_ns = start_time
+        connect.peer_comm = str(comm.partition(b"\0")[0], "utf-8", "backslashreplace")
+        if agent:
+            connect.peer_agent_id = ids.agent_id(agent)
 
 
 def decode_unix_send(record: bytes, flags: int, event: event_pb2.Event) -> None:

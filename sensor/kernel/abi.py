@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final, NamedTuple
 
-DIGEST: Final = "95ebdd33b0955b14"
+DIGEST: Final = "0ac8291f5988b900"
 """Of every layout, name and number below."""
 
 HEADER: Final = Struct("<2HI5Q2I")
@@ -45,8 +45,9 @@ PAYLOAD: Final = Struct("<Q2I")
 PACKET: Final = Struct("<Q2I")
 """struct packet_event after what it begins with: offset, length, index"""
 
-UNIX_CONNECT: Final = Struct("<QI4x")
-"""struct unix_connect_event after what it begins with: cookie, length"""
+UNIX_CONNECT: Final = Struct("<3Q3I4x16s")
+"""struct unix_connect_event after what it begins with: cookie, peer_agent, peer_start_time, peer_pid, peer,
+length, peer_comm"""
 
 UNIX_SEND: Final = Struct("<QI4x")
 """struct unix_send_event after what it begins with: cookie, length"""
@@ -391,6 +392,14 @@ class CloseReason(IntEnum):
     CLOSED = 1
     REFUSED = 2
     RESET = 3
+
+
+class PeerState(IntEnum):
+    """enum peer_state."""
+
+    UNKNOWN = 1
+    NOBODY = 2
+    FOUND = 3
 
 
 class OwnerFlag(IntFlag):

@@ -26,7 +26,7 @@ _CLASSES: dict[str, event_pb2.EventClass.ValueType] = {
     "unix_send": _BULK,
     "packet": _BULK,
 }
-_KEPT = frozenset(("enrol", "finish", "tamper", "loss"))
+_KEPT = frozenset(("enrol", "finish", "tamper", "tag_pressure", "loss"))
 """Few, small, and nothing makes sense without them: they are carried over when their segment is dropped."""
 
 

@@ -33,6 +33,7 @@ def abi(enum: str, prefix: str) -> dict[str, int]:
     [
         ("join_reason", "JOIN", event_pb2.JoinReason),
         ("close_reason", "CLOSE", event_pb2.CloseReason),
+        ("peer_state", "PEER", event_pb2.PeerState),
         ("event_class", "CLASS", event_pb2.EventClass),
         ("loss_reason", "LOSS", event_pb2.LossReason),
         ("descriptor_kind", "DESCRIPTOR", process_pb2.DescriptorKind),
@@ -54,7 +55,7 @@ def test_every_kind_of_record_is_decoded_has_a_place_in_the_wire_and_in_the_tree
     tree = HostTree(HOST.boot, Limits()).agent("00000000a001", 1, 0, Changes())
     assert tree is not None
     assert {name.lower() for name in kinds} - set(tree.handlers) == {"tamper"}
-    assert fields - set(tree.handlers) == {"ssh_config", "tamper", "probe"}, (
+    assert fields - set(tree.handlers) == {"ssh_config", "tamper", "tag_pressure", "probe"}, (
         "these say nothing about processes or flows"
     )
 

@@ -27,8 +27,12 @@ def test_who_fills_the_tag_hash_is_killed_and_named(small: Host) -> None:
     done = small.rubicon("run", "-q", "--name", "filler", "--", "sh", "-c", fork)
     assert done.returncode == 137
     assert "the tag hash is nearly full" in done.stderr
-    [alert] = until(lambda: [each for each in small.json("alerts") if each["detector"] == "sensor-tampering"])
-    assert (alert["severity"], alert["title"]) == ("critical", "Tampering with the sensor: tag-pressure")
+    [alert] = until(lambda: [each for each in small.json("alerts") if each["detector"] == "tag-pressure"])
+    assert (alert["severity"], alert["title"]) == ("critical", "Filled the tag hash with processes")
+    [counts] = [evidence["fields"] for evidence in alert["evidence"]]
+    assert (int(counts["capacity"]), int(counts["high_water"])) == (ENTRIES, ENTRIES * 7 // 8)
+    assert int(counts["processes"]) > ENTRIES // 2
+    assert int(counts["limit"]) > int(counts["high_water"])
     agent = until(lambda: next((each for each in small.json("ps", "-a") if each["state"] == "killed"), None))
     assert (agent["name"], agent["reason"]) == ("filler", "the tag hash is nearly full")
     assert small.rubicon("run", "-q", "--", "true").returncode == 0, "there is room again"

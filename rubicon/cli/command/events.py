@@ -70,7 +70,8 @@ def events(
     """Show what AGENT did, one line an event, in the order in which it was stored.
 
     Secrets in arguments are masked. Kinds: fork, exec, exit, join, process_snapshot, socket, bind, listen, connect,
-    send, establish, close, payload, packet, unix_connect, unix_send, enrol, finish, contain, ssh_config, loss, tamper.
+    send, establish, close, payload, packet, unix_connect, unix_send, enrol, finish, contain, ssh_config, loss, tamper,
+    tag_pressure.
     """
     programs = _Programs(client, agent)
     wanted = tuple(part for kind in kinds for part in kind.split(",") if part)

@@ -18,9 +18,16 @@ _ICONS = {
     "fork": "⑂", "exec": "▶", "exit": "■", "join": "⇄", "process_snapshot": "▷", "socket": "○", "bind": "⊙",
     "listen": "◉", "connect": "→", "send": "⇢", "establish": "⇌", "close": "✕", "payload": "▤", "packet": "·",
     "unix_connect": "⇥", "unix_send": "⇨", "enrol": "✚", "finish": "✔", "ssh_config": "⚙", "loss": "!", "tamper": "‼",
-    "contain": "◼", "probe": "?",
+    "contain": "◼", "tag_pressure": "‼", "probe": "?",
 }  # fmt: skip
-_STYLES = {"exec": "green", "connect": "cyan", "establish": "cyan", "loss": "bold red", "tamper": "bold red"}
+_STYLES = {
+    "exec": "green",
+    "connect": "cyan",
+    "establish": "cyan",
+    "loss": "bold red",
+    "tamper": "bold red",
+    "tag_pressure": "bold red",
+}
 _PROTOCOLS = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp6", 262: "mptcp", 132: "sctp"}
 
 
@@ -178,6 +185,11 @@ def _join(detail: Any) -> tuple[str, str]:
     return f"pid {detail.target.pid} to {safe(detail.cgroup_path) or detail.cgroup_id}", reason
 
 
+def _unix(detail: Any) -> tuple[str, str]:
+    peer = f"to {safe(detail.peer_comm)} (pid {detail.peer.pid})" if detail.peer.pid else ""
+    return safe(detail.path), " ".join(word for word in (peer, _refused(detail)) if word)
+
+
 def _contain(detail: Any) -> tuple[str, str]:
     now = [word for word in ("frozen", "isolated") if getattr(detail, word)]
     by = f"by {safe(detail.requested_by)}" if detail.requested_by else "its time is over"
@@ -211,7 +223,7 @@ _WORDS: dict[str, Callable[[Any], tuple[str, str]]] = {
         f"{'out' if d.outbound else 'in'} {address(d.flow.destination)}:{d.flow.destination_port}",
         f"{d.length} bytes",
     ),
-    "unix_connect": lambda d: (safe(d.path), _refused(d)),
+    "unix_connect": _unix,
     "unix_send": lambda d: (safe(d.path), _refused(d)),
     "enrol": lambda d: (f"{safe(d.name)} {command(d.command)}".strip(), f"by {safe(d.enrolled_by)}"),
     "finish": lambda d: ("", safe(d.reason)),
@@ -222,5 +234,6 @@ _WORDS: dict[str, Callable[[Any], tuple[str, str]]] = {
     "contain": _contain,
     "loss": _loss,
     "tamper": lambda d: (safe(d.action), safe(d.detail)),
+    "tag_pressure": lambda d: (f"{d.processes} processes", f"{d.tags} of {d.high_water} tags: condemned"),
     "probe": lambda d: ("", ""),
 }

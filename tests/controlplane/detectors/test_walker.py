@@ -31,6 +31,8 @@ def test_there_are_detectors() -> None:
         "sensor-tampering",
         "ssh-outbound",
         "ssh-remote-forward",
+        "tag-pressure",
+        "work-by-proxy",
     ]
 
 

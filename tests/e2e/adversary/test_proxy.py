@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.adversary.field import alerts
 from tests.e2e.adversary.fight import events, fighter
 from tests.e2e.adversary.wire import ended
 from tests.e2e.host import Host, until
@@ -93,6 +94,9 @@ def test_a_tmux_server_that_was_there_before(host: Host, tmp_path: Path) -> None
         until(lambda: mark.exists() and mark.read_text())
         assert host.instance.cgroup not in mark.read_text(), "it ran under the server"
         assert events(host, name, str(server))
+        (alert,) = (each for each in alerts(host, "work-by-proxy", "tmux") if str(server) in str(each["evidence"]))
+        assert alert["severity"] == "critical"
+        assert "tmux: server" in str(alert["evidence"])
     finally:
         subprocess.run([*tmux, "kill-server"], check=True)
 

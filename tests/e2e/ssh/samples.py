@@ -93,7 +93,7 @@ class Cleaner:
         if field.name in _NUMBERED or field.containing_type.name == "Namespaces":
             return self._number(field.name, value)
         if field.name in _TIMES:
-            return max(value - self._begin + _FIRST_NS, 0)
+            return max(value - self._begin + _FIRST_NS, 1)  # older than the agent; 0 would say that it is not known
         if field.type == FieldDescriptor.TYPE_STRING:
             return self._text(value)
         if field.name == "argv":

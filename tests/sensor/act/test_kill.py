@@ -236,13 +236,13 @@ def test_who_found_no_place_in_the_tag_hash_is_raised_and_dies(small: Stage) -> 
     assert not small.members(agent)
     small.watch.sweep()
     assert small.condemned == [agent.id], "it lives on in who has no tag"
-    (raised,) = (event for event in small.events if event.HasField("tamper"))
-    assert (raised.tamper.action, raised.process.pid) == ("tag-pressure", child.pid)
-    assert "1 found no place" in raised.tamper.detail
+    (raised,) = (event for event in small.events if event.HasField("tag_pressure"))
+    assert (raised.process.pid, raised.tag_pressure.untagged) == (child.pid, 1)
+    assert (raised.tag_pressure.capacity, raised.tag_pressure.high_water) == (256, 224)
     assert not gone(lost)
     response = small.killer.kill_agent(agent, Order(force=True))
     assert (response.state, response.killed) == (VERIFIED, 1)
     assert gone(lost)
     small.watch.sweep()
     assert small.events[-1].finish.reason == "killed"
-    assert sum(event.HasField("tamper") for event in small.events) == 1
+    assert sum(event.HasField("tag_pressure") for event in small.events) == 1

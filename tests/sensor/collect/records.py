@@ -83,9 +83,9 @@ def payload(data: bytes = b"SSH-2.0-x\r\n", kept: int | None = None) -> bytes:
     return header(17, 1 << 5) + flow() + abi.PAYLOAD.pack(0, 2000, len(data) if kept is None else kept) + data
 
 
-def unix_connect(path: bytes) -> bytes:
-    """struct unix_connect_event"""
-    return header(19) + abi.UNIX_CONNECT.pack(555, len(path)) + path
+def unix_connect(path: bytes, state: int = 1, agent: int = 0, comm: bytes = b"") -> bytes:
+    """struct unix_connect_event; the peer is process 77"""
+    return header(19) + abi.UNIX_CONNECT.pack(555, agent, 7_000, 77, state, len(path), comm) + path
 
 
 def unix_send(path: bytes) -> bytes:

@@ -165,6 +165,17 @@ def test_tamper_says_what_was_sent_to_whom(record: bytes, words: str) -> None:
     assert (told.action, told.detail) == ("signal", words)
 
 
+def test_unix_connect_says_who_listens() -> None:
+    event = decode(records.unix_connect(b"/run/x.sock", 3, 0xA, b"tmux: server\0\xff")).unix_connect
+    assert event.peer_state == event_pb2.PEER_STATE_FOUND
+    assert (event.peer.pid, event.peer.start_time_ns) == (77, 7_000)
+    assert (event.peer_agent_id, event.peer_comm) == ("00000000000a", "tmux: server")
+    assert not decode(records.unix_connect(b"/run/x.sock", 3)).unix_connect.peer_agent_id
+    nobody = decode(records.unix_connect(b"/run/x.sock", 2)).unix_connect
+    assert nobody.peer_state == event_pb2.PEER_STATE_NOBODY
+    assert not nobody.HasField("peer")
+
+
 @pytest.mark.parametrize("kind", sorted(DECODERS))
 def test_every_truncation_of_every_kind_is_refused_and_belongs_to_someone(kind: int) -> None:
     whole = {1: records.fork(), 2: records.execute(), 3: records.exited(0), 4: records.join(), 17: records.payload(),
