@@ -42,6 +42,20 @@ def test_a_killed_daemon_is_started_again(host: Host, name: str) -> None:
     assert host.rubicon("run", "-q", "--", "true").returncode == 0
 
 
+def test_up_wakes_a_sensor_that_nobody_else_wakes(host: Host) -> None:
+    """The lock of `up` and `down` lies in the folder that the sensor guards: whoever opens it waits for the sensor."""
+    supervisor, sensor = host.daemon("supervisor"), host.daemon("rubicon-sensor")
+    for pid in (supervisor, sensor):
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        done = host.rubicon("up")
+        assert done.returncode == 0, done.stderr
+    finally:
+        os.kill(sensor, signal.SIGCONT)
+        os.kill(supervisor, signal.SIGCONT)
+    assert host.daemon("rubicon-sensor") == sensor
+
+
 def test_a_second_supervisor_is_refused(host: Host) -> None:
     record = host.instance.run_dir / "daemons.json"
     until(lambda: all(host.daemon(name) for name in ("supervisor", "rubicon-plane", "rubicon-sensor")))

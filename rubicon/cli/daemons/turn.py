@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from rubicon.cli.daemons import record
 from rubicon.client.errors import RubiconUnreachable
 from rubicon.v1.instance import Instance
 
@@ -30,6 +32,7 @@ def turn(instance: Instance) -> Iterator[int]:
         RubiconUnreachable: somebody else did not come to an end.
     """
     deadline = time.monotonic() + PATIENCE_S
+    _wake_sensor(instance)
     while True:
         lock = os.open(path(instance), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -38,6 +41,14 @@ def turn(instance: Instance) -> Iterator[int]:
                 return
         finally:
             os.close(lock)
+
+
+def _wake_sensor(instance: Instance) -> None:
+    """Whoever opens the lock waits for the sensor, which guards its folder; a supervisor that is stopped too wakes nobody."""
+    for each in record.read(instance):
+        if each.name == "rubicon-sensor" and record.stopped(each.pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(each.pid, signal.SIGCONT)
 
 
 def path(instance: Instance) -> Path:
