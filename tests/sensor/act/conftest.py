@@ -13,6 +13,7 @@ import pytest
 from rubicon.v1.instance import Instance
 from sensor.kernel.loader import Kernel
 from sensor.kernel.settings import KernelSettings
+from tests.sensor.act.isolating import Client, accepted
 from tests.sensor.act.stage import Stage
 
 
@@ -26,3 +27,23 @@ def stage(root_lock: object, request: pytest.FixtureRequest) -> Iterator[Stage]:
         stage = Stage(instance, Kernel.open(instance, KernelSettings()), move=getattr(request, "param", "auto"))
         undo.callback(stage.clean)
         yield stage
+
+
+@pytest.fixture
+def client(stage: Stage) -> Client:
+    return Client(stage)
+
+
+@pytest.fixture(params=["kernel", "inet_diag"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Sockets are destroyed by the kernel's own iterators, or, before Linux 6.5, through inet_diag."""
+    if request.param == "inet_diag":
+        monkeypatch.setattr(Kernel, "destroys_sockets", False)
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _accepted() -> Iterator[None]:
+    yield
+    while accepted:
+        accepted.pop().close()

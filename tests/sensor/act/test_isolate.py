@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import shlex
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -16,59 +15,11 @@ from rubicon.v1 import response_pb2
 from sensor.act.cgroup import Cgroup
 from sensor.act.contain import Containing
 from sensor.act.enrol import Facts
-from sensor.act.registry import Living
 from sensor.errors import InvalidArgument
-from sensor.kernel.loader import Kernel
+from tests.sensor.act.isolating import VERIFIED, Client, accept, drain, isolate, release
 from tests.sensor.act.stage import Stage, gone, until
 
 pytestmark = pytest.mark.root
-VERIFIED = response_pb2.RESPONSE_STATE_VERIFIED
-
-CLIENT = """
-import socket, sys
-kinds = {"tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0), "mptcp": (socket.SOCK_STREAM, 262)}
-held = {}
-for line in sys.stdin:
-    verb, kind, family, address, port = line.split()
-    try:
-        if verb == "connect":
-            held[kind, family] = socket.socket(getattr(socket, family), *kinds[kind])
-            held[kind, family].settimeout(5)
-            held[kind, family].connect((address, int(port)))
-        elif verb == "send":
-            held[kind, family].send(b"x" * 100)
-        elif verb == "sendto":
-            held[kind, family] = socket.socket(getattr(socket, family), *kinds[kind])
-            held[kind, family].sendto(b"x", (address, int(port)))
-        elif verb == "recv":
-            held[kind, family].settimeout(0.3)
-            print(len(held[kind, family].recv(100)), flush=True)
-            continue
-        print(0, flush=True)
-    except TimeoutError:
-        print("timeout", flush=True)
-    except OSError as error:
-        print(error.errno, flush=True)
-"""
-
-
-class Client:
-    """An agent that does with sockets as it is told."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.agent, self.process = stage.launch("/usr/bin/python3", "-S", "-c", CLIENT)
-
-    def __call__(self, verb: str, kind: str, family: str = "AF_INET", address: str = "-", port: int = 0) -> str:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(f"{verb} {kind} {family} {address} {port}\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
-
-
-@pytest.fixture
-def client(stage: Stage) -> Client:
-    return Client(stage)
 
 
 @pytest.fixture(params=["AF_INET", "AF_INET6"])
@@ -77,38 +28,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1" if family == socket.AF_INET else "::1", 0), family=family) as made:
         made.settimeout(5)
         yield made
-
-
-_accepted: list[socket.socket] = []
-
-
-@pytest.fixture(autouse=True)
-def accepted() -> Iterator[None]:
-    yield
-    while _accepted:
-        _accepted.pop().close()
-
-
-def accept(server: socket.socket) -> socket.socket:
-    server.settimeout(5)
-    connection = server.accept()[0]
-    connection.settimeout(5)
-    _accepted.append(connection)
-    return connection
-
-
-def drain(connection: socket.socket) -> None:
-    while connection.recv(1000):
-        pass
-
-
-def isolate(stage: Stage, agent: Living, ttl_ns: int = 0, **isolation: object) -> response_pb2.Response:
-    order = Containing(ttl_ns=ttl_ns, isolation=response_pb2.Isolation(**isolation))  # type: ignore[arg-type]
-    return stage.containment.isolate(agent, order)
-
-
-def release(stage: Stage, agent: Living) -> response_pb2.Response:
-    return stage.containment.release(agent, Containing())
 
 
 def test_new_flows_are_refused_and_old_ones_cut(stage: Stage, client: Client, server: socket.socket, way: str) -> None:
@@ -161,40 +80,6 @@ def test_what_is_allowed_goes_on(stage: Stage, client: Client) -> None:
         assert client("connect", "tcp", "AF_INET", *bad.getsockname()) == "0"
 
 
-@pytest.fixture(params=["kernel", "inet_diag"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Sockets are destroyed by the kernel's own iterators, or, before Linux 6.5, through inet_diag."""
-    if request.param == "inet_diag":
-        monkeypatch.setattr(Kernel, "destroys_sockets", False)
-    return str(request.param)
-
-
-FILLER = """
-import socket, sys
-for line in sys.stdin:
-    address, port = line.split()
-    with socket.create_connection((address, int(port))) as made:
-        made.setblocking(False)
-        try:
-            while True:
-                made.send(bytes(65536))
-        except BlockingIOError:
-            pass
-    print("closed", flush=True)
-"""
-
-
-def fill(filler: subprocess.Popen[str], server: socket.socket) -> socket.socket:
-    """It has written more than fits, and closed: what comes out at the other end as long as somebody reads."""
-    assert filler.stdin
-    assert filler.stdout
-    filler.stdin.write("{} {}\n".format(*server.getsockname()))
-    filler.stdin.flush()
-    connection = accept(server)
-    assert filler.stdout.readline() == "closed\n"
-    return connection
-
-
 def test_what_leads_elsewhere_is_cut_where_some_places_are_allowed(stage: Stage, client: Client, way: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as good, socket.create_server(("::1", 0), family=10) as bad:
         assert client("connect", "tcp", "AF_INET", *good.getsockname()) == "0"
@@ -206,91 +91,6 @@ def test_what_leads_elsewhere_is_cut_where_some_places_are_allowed(stage: Stage,
             cut.recv(1)
         assert client("send", "tcp", "AF_INET") == "0"
         assert kept.recv(1000)
-
-
-def test_what_waits_leaves_neither_at_the_release_nor_at_the_end(stage: Stage, way: str) -> None:
-    """But for what goes where it may."""
-    agent, filler = stage.launch("/usr/bin/python3", "-S", "-c", FILLER)
-    with socket.create_server(("127.0.0.1", 0)) as good, socket.create_server(("127.0.0.1", 0)) as bad:
-        allowed, denied = fill(filler, good), fill(filler, bad)
-        response = isolate(stage, agent, allow=[f"127.0.0.0/8:{good.getsockname()[1]}"])
-        assert (response.state, response.destroyed) == (VERIFIED, 1), str(response)
-        release(stage, agent)
-        with pytest.raises(ConnectionResetError):
-            drain(denied)
-        isolate(stage, agent, allow=[f"127.0.0.0/8:{good.getsockname()[1]}"])
-        filler.kill()
-        until(lambda: stage.watch.sweep() or not stage.kernel.agents.get(agent.number))
-        drain(allowed)  # to its orderly end
-
-
-def test_what_one_that_left_had_written_is_destroyed(stage: Stage) -> None:
-    agent, filler = stage.launch("/usr/bin/python3", "-S", "-c", FILLER)
-    Cgroup.at("/").move(filler.pid)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        connection = fill(filler, server)
-        assert isolate(stage, agent).destroyed == 1
-        with pytest.raises(ConnectionResetError):
-            drain(connection)
-
-
-SINK = """
-import socket, sys
-with socket.create_server(("127.0.0.1", 7000)) as server:
-    print("ready", flush=True)
-    with server.accept()[0] as connection:
-        sys.stdin.readline()
-        try:
-            while connection.recv(65536): pass
-            print("all of it", flush=True)
-        except ConnectionResetError:
-            print("reset", flush=True)
-"""
-
-
-@pytest.mark.parametrize("then", ["look", "release"])
-def test_what_was_written_in_a_namespace_that_it_has_left(stage: Stage, then: str) -> None:
-    name = f"rubicon-t-{os.getpid()}-{secrets.token_hex(2)}"
-    inside = ("ip", "netns", "exec", name, "/usr/bin/python3", "-S", "-c")
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-        sink = subprocess.Popen([*inside, SINK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        stage.children.append(sink)
-        assert sink.stdin
-        assert sink.stdout
-        assert sink.stdout.readline() == "ready\n"
-        script = shlex.join([*inside, FILLER])
-        agent, child = stage.launch("sh", "-c", f"echo 127.0.0.1 7000 | {script}; exec sleep 60")
-        assert child.stdout
-        assert child.stdout.readline() == "closed\n"
-        until(lambda: len(stage.members(agent)) == 1)
-        isolate(stage, agent)
-        if then == "look":
-            stage.watch.sweep()
-        release(stage, agent)
-        sink.stdin.write("\n")
-        sink.stdin.flush()
-        assert sink.stdout.readline() == "reset\n"
-    finally:
-        subprocess.run(["ip", "netns", "del", name], check=True)
-
-
-@pytest.mark.parametrize("end", ["its end", "the next sensor"])
-def test_what_was_not_destroyed_yet_is_at(stage: Stage, end: str) -> None:
-    """A sensor that died between the flag and the cut."""
-    agent, filler = stage.launch("/usr/bin/python3", "-S", "-c", FILLER)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        connection = fill(filler, server)
-        stage.registry.change(agent.id, isolated=True)
-        stage.containment._isolator.enforce(agent, response_pb2.Isolation())
-        if end == "its end":
-            filler.kill()
-            until(lambda: stage.watch.sweep() or not stage.kernel.agents.get(agent.number))
-        else:
-            stage.restart()
-        with pytest.raises(ConnectionResetError):
-            drain(connection)
 
 
 def test_an_inherited_socket_is_cut_too(stage: Stage) -> None:
