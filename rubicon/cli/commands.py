@@ -48,9 +48,8 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """`rubicon --help` and the shell's completion read what a command is for from its source, and load none."""
-        listing = click.Group(commands=_unloaded())
-        listing.list_commands = self.list_commands  # type: ignore[method-assign]
-        listing.format_commands(ctx, formatter)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, sentence(summary(name))) for name in COMMANDS])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Names of commands; options where the word begins like one."""
@@ -70,12 +69,18 @@ class Commands(click.Group):
 
             close = difflib.get_close_matches(args[0], COMMANDS, 1)
             hint = f"did you mean '{close[0]}'?" if close else f"to watch it, use 'rubicon run -- {args[0]} …'"
+            hint = "use 'rubicon --help', or 'rubicon COMMAND --help'" if args[0] == "help" else hint
             ctx.fail(f"no command {args[0]!r}: {hint}")
         return super().resolve_command(ctx, args)
 
 
 def _unloaded() -> dict[str, click.Command]:
     return {name: click.Command(name, help=summary(name)) for name in COMMANDS}
+
+
+def sentence(text: str) -> str:
+    """The first one of a help text, without its full stop, in one line."""
+    return " ".join(text.split()).partition(". ")[0].removesuffix(".")
 
 
 def summary(name: str) -> str:

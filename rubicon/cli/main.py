@@ -54,6 +54,7 @@ RUN_FAILED = 125
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="RUBICON_INSTANCE names another instance than the host's own. Exit codes: docs/cli.md.",
 )
+@click.version_option(package_name="rubicon", message="%(prog)s %(version)s")
 def rubicon() -> None:
     """Watch what AI agents really do on this host, from the kernel, and stop the ones that cross the line."""
 

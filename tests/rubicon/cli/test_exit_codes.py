@@ -73,7 +73,13 @@ def test_wrong_usage_is_2_and_says_what_is_wrong(told: World, cli: Cli, words: t
 
 
 @pytest.mark.parametrize(
-    ("word", "hint"), [("plist", "did you mean"), ("pss", "'ps'"), ("claude", "rubicon run -- claude")]
+    ("word", "hint"),
+    [
+        ("plist", "did you mean"),
+        ("help", "rubicon COMMAND --help"),
+        ("pss", "'ps'"),
+        ("claude", "rubicon run -- claude"),
+    ],
 )
 def test_a_word_that_is_no_command_gets_a_hint(cli: Cli, word: str, hint: str) -> None:
     done = cli(word)
@@ -103,6 +109,13 @@ def test_an_unknown_agent_or_process_is_5(told: World, cli: Cli, words: tuple[st
     assert done.err.startswith("rubicon: ")
     assert done.err.count("\n") == 1
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f]", done.err)
+
+
+def test_the_version_is_also_where_it_is_looked_for(cli: Cli) -> None:
+    done = cli("--version")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.split()[0] == "rubicon"
+    assert done.out.split()[1] == cli("version").out.split()[1].rstrip(",")
 
 
 def test_an_ambiguous_prefix_is_told(world: World, cli: Cli) -> None:
