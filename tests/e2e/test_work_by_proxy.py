@@ -104,7 +104,7 @@ SCENARIOS = [
         "dbus-daemon",
     ),
     Scenario("bus", "busctl --address=" + BUS + " list >/dev/null", "Asked D-Bus", INFO, "busctl", "dbus-daemon"),
-    Scenario("at", "echo true | at -f /dev/null now + 60 minutes || true", "Work by proxy: at", CRITICAL, "at"),
+    Scenario("at", "echo true | at -f {dir}/none now + 60 minutes || true", "Work by proxy: at", CRITICAL, "at"),
     Scenario(
         "crontab", "crontab -T /dev/null; crontab {dir}/none || true", "Work by proxy: crontab", CRITICAL, "crontab"
     ),
