@@ -52,10 +52,13 @@ def recorded(instance: Instance) -> Iterator[None]:
 
 
 def remove_instance(made: Instance) -> None:
-    """Undo all that an instance may have on this host: hooks, cgroups with what lives in them, folders."""
+    """Undo all that an instance may have on this host: daemons, hooks, cgroups with what lives in them, folders."""
+    from rubicon.cli.daemons import record
     from sensor.kernel import host
     from sensor.kernel.loader import Kernel
 
+    for daemon in record.read(made):  # of a run that was killed itself: nobody else ends them; the supervisor first
+        daemon.end(timeout_s=20)
     with contextlib.suppress(FileNotFoundError):
         _remove_cgroup(host.cgroup_root() / made.cgroup)
     Kernel.unload(made)
