@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from rubicon.v1.instance import Instance
 from tests.turns import recorded, turn
+
+
+def pytest_configure() -> None:
+    """Under nohup or as a shell's background job signals are ignored, and would be in all that the tests start."""
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -133,11 +133,15 @@ def test_the_sensor_sees_through_them(host: Host, tmp_path: Path) -> None:
     program, config = tmp_path / "renamed", tmp_path / "config"
     shutil.copy("/bin/true", program)
     config.write_text("Host nowhere\n HostName 127.0.0.1\n Port 1\n RemoteForward 9000 127.0.0.1:80\n")
-    script = f"{program}; ssh -F {config} nowhere"
-    host.rubicon("run", "-q", "--user", "root", "--name", "seen", "--", "sh", "-c", script)
-    told = until(
-        lambda: "9000 127.0.0.1:80" in (done := host.rubicon("events", "seen", "--json")).stdout and done.stdout
-    )
+    # it waits for an answer that does not come, so that it is there while the sensor reads
+    script = f"{program}; exec ssh -F {config} -o 'ProxyCommand sleep 600' nowhere"
+    command = host.command("run", "-q", "--user", "root", "--name", "seen", "--", "sh", "-c", script)
+    with subprocess.Popen(command, env=host.environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
+        told = until(
+            lambda: "9000 127.0.0.1:80" in (done := host.rubicon("events", "seen", "--json")).stdout and done.stdout
+        )
+        assert host.rubicon("kill", "seen").returncode == 0
+        running.communicate(timeout=60)
     assert str(program) in told
 
 
