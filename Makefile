@@ -61,9 +61,9 @@ soak: build ## Agents that fight back, for an hour (SOAK="--minutes 5 --seed 7")
 	@deploy/dependencies.sh test
 	$(BIN)/python -m tests.soak $(SOAK)
 
-bench: build ## Measure against the bars and write docs/performance.md
+bench: build ## Measure against the bars and write docs/performance.md (BENCH="latency start": these parts only)
 	@deploy/dependencies.sh test
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(BENCH)
 
 wheel: $(VENV)/ready-dev bpf ## Build the wheel, install it into an empty environment, run an agent with it
 	deploy/check_wheel.sh

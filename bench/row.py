@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from bench.stats import Interval
 
+HEAD = "| what | median (95 % interval) | bar | unit | pairs or runs | holds |\n| --- | --- | --- | --- | --- | --- |\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
