@@ -95,7 +95,7 @@ def test_down_waits_for_a_supervisor_that_is_not_on_record_yet(own_host: Host) -
         up.kill()
     assert not own_host.daemon("supervisor"), "it was stopped before it could write down that it is there"
     with subprocess.Popen(own_host.command("down", "--yes"), env=own_host.environment) as down:
-        lock = str(own_host.instance.run_dir / "start.lock")
+        lock = str(own_host.instance.state_dir / "start.lock")
         until(lambda: down.poll() is not None or lock in opened(down.pid))
         os.kill(supervisor, signal.SIGCONT)
     assert down.returncode == 0
