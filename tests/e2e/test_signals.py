@@ -99,7 +99,7 @@ def test_down_waits_for_a_supervisor_that_is_not_on_record_yet(own_host: Host) -
         until(lambda: down.poll() is not None or lock in opened(down.pid))
         os.kill(supervisor, signal.SIGCONT)
     assert down.returncode == 0
-    assert not Path(f"/proc/{supervisor}").exists()
+    assert supervisor not in having(own_host.name), "it has ended, whether pid 1 has taken note of it or not"
     until(lambda: not having(own_host.name))
 
 
