@@ -9,7 +9,7 @@
 
 #define STATE_LISTEN 10	 /* TCP_LISTEN */
 #define UNIX_BUCKETS 512 /* UNIX_HASH_SIZE of net/af_unix.h */
-#define UNIX_STEPS 16384 /* buckets and sockets of one network namespace that are walked */
+#define UNIX_CHAIN 1024	 /* sockets of one bucket that are walked */
 #define NAME_ROOM 128	 /* LIMIT_UNIX_PATH, and a power of two */
 #define NAME_AT(I) ((I) & (NAME_ROOM - 1))
 
@@ -21,44 +21,57 @@ struct unix_search {
 	__u64 peer_agent;
 	__u64 peer_start_time;
 	__u32 peer_pid;
-	__u32 bucket;
 	__u32 length;
 	__u32 found_length;
-	__u16 type; /* of the asking socket */
-	bool same;
-	bool other; /* the one that was found is not the agent's own */
-	bool whole; /* all were looked at */
+	__u32 other; /* the one that was found is not the agent's own; of a byte clang makes no 0 or 1 that the verifier knows */
+	__u16 type;  /* of the asking socket */
+	bool whole;  /* all were looked at */
 	char comm[LIMIT_COMM];
 	char name[NAME_ROOM];  /* where the agent connects */
 	char found[NAME_ROOM]; /* where the socket listens that is looked at */
 };
 
+struct unix_comparison {
+	struct unix_search *search;
+	bool same;
+};
+
 /* One byte of both names, counted from their ends. */
-static long unix_compare(__u32 index, struct unix_search *search)
+static long unix_compare(__u32 index, struct unix_comparison *comparison)
 {
-	search->same =
+	struct unix_search *search = comparison->search;
+
+	comparison->same =
 		search->name[NAME_AT(search->length - 1 - index)] == search->found[NAME_AT(search->found_length - 1 - index)];
-	return !search->same;
+	return !comparison->same;
 }
 
 /*
  * Do both names mean the same place? One may be longer by whole components: /var/run/docker.sock is /run/docker.sock, and a relative
  * path is the end of an absolute one. Abstract names are equal or different.
+ * A global function: the verifier follows it once, not from every state of the walk.
  */
-static __always_inline bool unix_same(struct unix_search *search)
+__attribute__((noinline)) int unix_same(struct unix_search *search)
 {
-	__u32 ours = search->length, theirs = search->found_length, shorter = ours < theirs ? ours : theirs;
+	struct unix_comparison comparison = { .search = search };
+	__u32 ours, theirs, shorter;
 	char first, before;
 
-	search->same = false;
+	if (!search)
+		return 0;
+	ours = search->length;
+	theirs = search->found_length;
+	shorter = ours < theirs ? ours : theirs;
 	if (!shorter || (ours != theirs && (!search->name[0] || !search->found[0])))
-		return false;
-	bpf_loop(shorter, unix_compare, search, 0);
-	if (!search->same || ours == theirs)
-		return search->same;
+		return 0;
+	bpf_loop(shorter, unix_compare, &comparison, 0);
+	if (!comparison.same)
+		return 0;
+	if (ours == theirs)
+		return 1;
 	first = ours < theirs ? search->name[0] : search->found[0];
 	before = ours < theirs ? search->found[NAME_AT(theirs - ours - 1)] : search->name[NAME_AT(ours - theirs - 1)];
-	return first == '/' || before == '/';
+	return first == '/' || before == '/' ? 1 : 0;
 }
 
 /* The length of a socket's name, without family and NUL; the name itself is filled in. */
@@ -104,20 +117,15 @@ static __always_inline void unix_found(struct unix_search *search, struct pid *p
 	search->other = search->peer_agent != search->agent;
 }
 
-/* One step of the walk: to the next bucket, or over one socket. Ends at the first listener that is somebody else's. */
-static long unix_step(__u32 index, struct unix_search *search)
+/* One socket of a bucket. Ends at the bucket's end, and at the first listener that is somebody else's. */
+static long unix_socket(__u32 index, struct unix_search *search)
 {
 	struct hlist_node *node = search->node;
 	struct sock *sk;
 	struct pid *pid;
 
-	if (!node) {
-		search->whole = search->bucket >= UNIX_BUCKETS;
-		if (search->whole)
-			return 1;
-		bpf_probe_read_kernel(&search->node, sizeof(search->node), &search->buckets[search->bucket++]);
-		return 0;
-	}
+	if (!node)
+		return 1;
 	sk = (struct sock *)((char *)node - bpf_core_field_offset(struct sock, __sk_common.skc_node));
 	search->node = BPF_CORE_READ(node, next);
 	if (BPF_CORE_READ(sk, __sk_common.skc_state) != STATE_LISTEN || BPF_CORE_READ(sk, sk_type) != search->type)
@@ -129,18 +137,27 @@ static long unix_step(__u32 index, struct unix_search *search)
 	if (!pid)
 		return 0;
 	unix_found(search, pid);
-	return search->other;
+	return search->other ? 1 : 0;
+}
+
+/* One bucket. A loop in a loop, not one with a counter of its own: that the verifier would follow number by number. */
+static long unix_bucket(__u32 index, struct unix_search *search)
+{
+	search->node = 0;
+	bpf_probe_read_kernel(&search->node, sizeof(search->node), &search->buckets[index]);
+	bpf_loop(UNIX_CHAIN, unix_socket, search, 0);
+	if (search->node && !search->other)
+		search->whole = false;
+	return search->other ? 1 : 0;
 }
 
 /* Look through the sockets of one network namespace; false when not all were looked at. */
 static __always_inline bool unix_walk(struct unix_search *search, struct net *net)
 {
 	search->buckets = BPF_CORE_READ(net, unx.table.buckets);
-	search->node = 0;
-	search->bucket = 0;
-	search->whole = false;
+	search->whole = search->buckets;
 	if (search->buckets)
-		bpf_loop(UNIX_STEPS, unix_step, search, 0);
+		bpf_loop(UNIX_BUCKETS, unix_bucket, search, 0);
 	return search->whole;
 }
 
