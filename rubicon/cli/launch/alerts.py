@@ -27,12 +27,14 @@ class AlertPrinter:
         self._waiting: list[Alert] = []
         self._shown: dict[str, str] = {}
         self._client: Client | None = None
+        self._over = False
         with contextlib.suppress(RuntimeError):  # not one thread: they are shown at the end
             threading.Thread(target=self._watch, name="alerts", daemon=True).start()
 
     def finish(self, alerts: list[Alert]) -> None:
         """Show what waited, and those of a complete list that the watch has not brought."""
         with self._lock:
+            self._over = True
             waiting, self._waiting = self._waiting, []
             for alert in [*waiting, *alerts]:
                 self._show(alert)
@@ -61,7 +63,8 @@ class AlertPrinter:
             pass  # the summary says so
         except RubiconError as error:
             with self._lock:
-                print(f"rubicon: alerts are not shown any more: {error.message}", file=self._file or sys.stderr)
+                if not self._over:  # the watch was still beginning when all had been shown already
+                    print(f"rubicon: alerts are not shown any more: {error.message}", file=self._file or sys.stderr)
 
     def _show(self, alert: Alert) -> None:
         from rubicon.cli.render.lines import alert_block
