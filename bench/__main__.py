@@ -36,7 +36,7 @@ PARTS = {
     "bulk": Part("Many agents", lambda quick: bulk.measure(100 if quick else 1000)),
     "responses": Part(
         "Responses, from the API call to verified",
-        lambda quick: responses.measure(3 if quick else 50),
+        lambda quick: responses.measure(3 if quick else 20),
         responses.HEAD,
     ),
 }
