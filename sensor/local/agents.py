@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 
+from sensor.act.registry import Living
+from sensor.kernel.abi import AgentFlag
 from sensor.local.context import Context, Reply, Request
 from sensor.local.peer import Peer
 
 
 async def agents(context: Context, peer: Peer, request: Request) -> Reply:
     """{} → {agents: [{id, name, labels, cgroup_path, processes, started_at (Unix seconds)}]}."""
+
+    def condemned(agent: Living) -> bool:
+        """A kill is under way, or the kernel has begun one by itself (bpf/tag.bpf.h) and the sensor has yet to notice."""
+        state = context.enroller.kernel.agents.get(agent.number)
+        return agent.condemned or bool(state and state.flags & AgentFlag.CONDEMNED)
 
     def look() -> Reply:
         counts = Counter(task.agent for task in context.enroller.kernel.tasks())
@@ -24,7 +31,7 @@ async def agents(context: Context, peer: Peer, request: Request) -> Reply:
                     "frozen": agent.frozen,
                     "isolated": agent.isolated,
                     "started_at": agent.started_at,
-                    "condemned": agent.condemned,
+                    "condemned": condemned(agent),
                 }
                 for agent in context.enroller.registry
             ]
