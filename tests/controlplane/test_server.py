@@ -140,7 +140,7 @@ async def test_stops_while_watchers_and_sensors_are_there(daemon: Daemon) -> Non
     begin = time.monotonic()
     ended = await asyncio.to_thread(daemon.end, signal.SIGTERM)
     assert ended == 0
-    assert time.monotonic() - begin < 40
+    assert time.monotonic() - begin < 2
     for call in (watch, follow):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await anext(aiter(call))

@@ -90,7 +90,7 @@ async def test_one_that_has_ended_long_ago_ends_at_once(stage: Stage) -> None:
     begin = time.monotonic()
     answers = await all_of(stage.api().WatchAlerts(WATCH))
     events = await all_of(stage.api().StreamEvents(FOLLOW))
-    assert time.monotonic() - begin < 25
+    assert time.monotonic() - begin < 1.5
     assert [answer.HasField("ended") for answer in answers] == [False, False, False, True]
     assert sum(len(answer.events) for answer in events) == 7
     assert events[-1].ended.state == KILLED

@@ -129,7 +129,7 @@ def test_waiting_has_a_limit_and_outlives_the_plane(world: World, client: Client
     begun = time.monotonic()
     with pytest.raises(TimeoutError, match=r"has not ended within 0\.3 s"):
         agent.wait(timeout=0.3)
-    assert time.monotonic() - begun < 25
+    assert time.monotonic() - begun < 5
     with pytest.raises(TimeoutError):
         agent.wait(timeout=0)
     waiter = Waiter(lambda: agent.wait(timeout=30))

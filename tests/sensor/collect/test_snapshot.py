@@ -164,7 +164,7 @@ def test_a_process_that_blocks_reads_costs_a_second_and_only_its_own_facts(
 
     began = time.monotonic()
     events = list(snapshot(Kernel(), [child.pid] * (module.STUCK_LIMIT + 2), read=hanging))
-    assert time.monotonic() - began < 25, "nobody waits for as long as a read hangs"
+    assert time.monotonic() - began < 3
     assert [e.process_snapshot.exec.comm for e in events] == ["from-kernel"] * len(events)
     assert len(events) == 10
     release.set()

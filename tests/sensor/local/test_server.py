@@ -187,7 +187,7 @@ async def test_a_silent_or_slow_caller_is_let_go(served: Served) -> None:
     writer.write(b'{"op"')
     assert json.loads(await reader.readline())["reason"] == "DEADLINE"
     assert await reader.read() == b""
-    assert time.monotonic() - started < 40
+    assert time.monotonic() - started < 5
     writer.close()
 
 
