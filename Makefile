@@ -51,7 +51,7 @@ generate: proto bpf ## Regenerate what is checked in: rubicon/v1, the record dec
 	$(BIN)/python deploy/profile/generate.py
 
 check-generated: generate ## Fail when a generated file is not up to date
-	@git diff --exit-code --stat -- rubicon/v1 sensor/kernel/abi.py docs/cli.md deploy/profile || { echo "generated files differ: run 'make generate' and commit" >&2; exit 1; }
+	@git diff --exit-code --stat -- rubicon/v1 sensor/kernel/abi.py sensor/kernel/enums.py docs/cli.md deploy/profile || { echo "generated files differ: run 'make generate' and commit" >&2; exit 1; }
 
 golden: build ## Record the detectors' samples anew from real runs
 	$(BIN)/python -m pytest tests/e2e/ssh tests/e2e/test_tampering.py tests/e2e/test_work_by_proxy.py \

@@ -85,6 +85,19 @@ static __always_inline bool tag_pressure(const struct agent_state *state)
 	return *total >= cfg->tag_limit || (__u64)state->tasks * PRESSURE_SHARE >= *total;
 }
 
+/* Condemn an agent, and keep the counts that were the reason: from now on its processes die. */
+static __always_inline void tag_condemn(struct agent_state *state)
+{
+	__u32 zero = 0;
+	__u64 *total = LOOKUP(tag_count, &zero);
+
+	if (!(state->flags & AGENT_TAG_PRESSURE)) {
+		state->marked_tasks = state->tasks;
+		state->marked_tags = total ? *total : 0;
+	}
+	BITS_SET(&state->flags, AGENT_CONDEMNED | AGENT_TAG_PRESSURE);
+}
+
 /* Remember who found no place in the hash: its agent is condemned, and a kill has to find it wherever it is. */
 static __always_inline void untagged_add(__u32 pid, const struct tag *tag)
 {
@@ -133,7 +146,7 @@ static __always_inline bool tag_add(__u32 pid, const struct tag *tag)
 		untagged_add(pid, tag);
 	state = agent_get(tag->agent);
 	if (state && (failure || tag_pressure(state)))
-		BITS_SET(&state->flags, AGENT_CONDEMNED | AGENT_TAG_PRESSURE);
+		tag_condemn(state);
 	return !failure;
 }
 

@@ -31,7 +31,9 @@ struct budget {
 struct agent_state {
 	__u64 cgroup_id;
 	__u32 flags;
-	__u32 tasks; /* tagged processes alive, kept by the hooks */
+	__u32 tasks;	    /* tagged processes alive, kept by the hooks */
+	__u32 marked_tasks; /* how many those were, of it and of all, when it was condemned for tag pressure */
+	__u32 marked_tags;
 	struct budget budgets[CLASS_COUNT];
 };
 

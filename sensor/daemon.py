@@ -44,7 +44,7 @@ from sensor.collect.snapshot import snapshot
 from sensor.collect.ssh_config import SshConfigReader
 from sensor.errors import SensorError
 from sensor.guard.guard import Guard
-from sensor.kernel.abi import AgentFlag, EventKind
+from sensor.kernel.enums import AgentFlag, EventKind
 from sensor.kernel.loader import Kernel
 from sensor.local import host
 from sensor.local.context import Context

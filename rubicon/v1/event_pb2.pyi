@@ -569,9 +569,9 @@ class TagPressure(_message.Message):
     CHILDREN_FIELD_NUMBER: _builtins.int
     UNTAGGED_FIELD_NUMBER: _builtins.int
     processes: _builtins.int
-    """Living processes of the agent."""
+    """Processes of the agent when the kernel condemned it."""
     tags: _builtins.int
-    """Living processes of all agents."""
+    """Processes of all agents then."""
     high_water: _builtins.int
     """Tags at which an agent that holds an eighth of them or more is condemned when it forks."""
     limit: _builtins.int

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from sensor.errors import InvalidArgument
-from sensor.kernel.abi import Limit
+from sensor.kernel.enums import Limit
 
 Network = IPv4Network | IPv6Network
 ENTRIES_MAX = 10_000

@@ -27,7 +27,7 @@ from sensor.act.protect import refuse_protected
 from sensor.act.record import Recorder
 from sensor.act.registry import Living
 from sensor.errors import InvalidArgument, ProcessNotFound
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
 
 if TYPE_CHECKING:
     from sensor.act.enrol import Enroller

@@ -34,7 +34,7 @@ from sensor.errors import (
     ProcessNotFound,
     SensorError,
 )
-from sensor.kernel.abi import AgentFlag, TagFlag
+from sensor.kernel.enums import AgentFlag, TagFlag
 
 if TYPE_CHECKING:
     from sensor.kernel.loader import Kernel

@@ -13,7 +13,7 @@ from sensor.act.cgroup import Cgroup
 from sensor.act.processes import Key, Task, family, key, pinned
 from sensor.act.registry import Living
 from sensor.errors import CgroupNotFound, ProcessNotFound
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
 
 if TYPE_CHECKING:
     from sensor.kernel.loader import Kernel

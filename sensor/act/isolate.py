@@ -29,7 +29,7 @@ from sensor.act.hunt import Hunt
 from sensor.act.namespaces import namespace_of
 from sensor.act.processes import Key
 from sensor.act.registry import Living
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
 from sensor.kernel.sockets import SocketEntry
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from sensor.act.pressure import told
 from sensor.act.processes import Task, key
 from sensor.act.registry import Living
 from sensor.errors import InvalidArgument, SensorError
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
+from sensor.kernel.maps import AgentState
 
 if TYPE_CHECKING:
     from sensor.settings import EnrolSettings
@@ -104,9 +105,8 @@ class Watch:
                 if flags & AgentFlag.TAG_PRESSURE:
                     lost = self._kernel.untagged.of(agent.number)
                     members = members + [task for task in tasks if key(task) in lost and task.state not in "ZX"]
-                if flags & AgentFlag.CONDEMNED and not agent.condemned:
-                    tags = sum(map(len, by_agent.values()))
-                    self._condemned(agent, flags, members, tags)  # also who has ended since: it was killed
+                if state and flags & AgentFlag.CONDEMNED and not agent.condemned:
+                    self._condemned(agent, state, members)  # also who has ended since: it was killed
                 if not members and not self._housed(agent, flags):
                     self._end(agent)
                     continue
@@ -171,12 +171,15 @@ class Watch:
         self._asked[agent.id] = now + self._settings.condemned_again_s
         self._on_condemned(agent)
 
-    def _condemned(self, agent: Living, flags: int, members: list[Task], tags: int) -> None:
+    def _condemned(self, agent: Living, state: AgentState, members: list[Task]) -> None:
         """The kernel has condemned an agent by itself: remember why, and tell it."""
-        why = "the tag hash is nearly full" if flags & AgentFlag.TAG_PRESSURE else "condemned in the kernel"
-        if flags & AgentFlag.TAG_PRESSURE:
-            self._enroller.emit(told(self._kernel, agent, members, tags))
-            log.warning("an agent fills the tag hash", agent=agent.id, processes=len(members), tags=tags)
+        why = "condemned in the kernel"
+        if state.flags & AgentFlag.TAG_PRESSURE:
+            why = "the tag hash is nearly full"
+            event = told(self._kernel, agent, state, members)
+            self._enroller.emit(event)
+            counts = event.tag_pressure
+            log.warning("an agent fills the tag hash", agent=agent.id, processes=counts.processes, tags=counts.tags)
         self._registry.change(agent.id, condemned=True, reason=why)
         self._containment.killed(agent, Order(reason=why, requested_by="rubicon-sensor"))
 

@@ -13,7 +13,8 @@ from functools import lru_cache
 from rubicon.v1 import event_pb2, ids
 from sensor.collect import decode_flow, decode_process
 from sensor.errors import UndecodableRecord
-from sensor.kernel.abi import HEADER, EventClass, EventKind
+from sensor.kernel.abi import HEADER
+from sensor.kernel.enums import EventClass, EventKind
 
 Decoder = Callable[[bytes, int, event_pb2.Event], None]
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from rubicon.v1 import event_pb2, flow_pb2, ids
 from sensor.errors import UndecodableRecord
-from sensor.kernel.abi import CLOSE, FLOW, HEADER, PACKET, PAYLOAD, UNIX_CONNECT, UNIX_SEND, EventFlag, PeerState
+from sensor.kernel.abi import CLOSE, FLOW, HEADER, PACKET, PAYLOAD, UNIX_CONNECT, UNIX_SEND
+from sensor.kernel.enums import EventFlag, PeerState
 
 _START = HEADER.size
 _AFTER_FLOW = _START + FLOW.size

@@ -10,7 +10,8 @@ import signal
 
 from rubicon.v1 import event_pb2, ids
 from sensor.errors import UndecodableRecord
-from sensor.kernel.abi import EXEC, EXIT, FORK, HEADER, JOIN, TAMPER, DescriptorKind, EventFlag, Guarded
+from sensor.kernel.abi import EXEC, EXIT, FORK, HEADER, JOIN, TAMPER
+from sensor.kernel.enums import DescriptorKind, EventFlag, Guarded
 
 _START = HEADER.size
 _VARIABLE = _START + EXEC.size

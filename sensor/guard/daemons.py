@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rubicon.v1 import event_pb2
-from sensor.kernel.abi import Guarded
+from sensor.kernel.enums import Guarded
 from sensor.kernel.loader import Kernel
 
 SUPERVISED = "RUBICON_SUPERVISOR"

@@ -26,8 +26,8 @@ from sensor.guard.holders import holders
 from sensor.guard.report import Report
 from sensor.guard.suspects import Suspects
 from sensor.guard.tags import Home, LostTags
-from sensor.kernel.abi import AgentFlag, EventKind
 from sensor.kernel.coverage import Fact
+from sensor.kernel.enums import AgentFlag, EventKind
 from sensor.kernel.tasks import Task
 from sensor.kernel.upkeep import Found
 

@@ -1,4 +1,4 @@
-"""Record layouts, flags and limits. Generated from the BTF of bpf/events.h by generate_abi.py: do not edit.
+"""Record layouts. Generated from the BTF of bpf/events.h by generate_abi.py: do not edit.
 
 Formats are little-endian. That of a record leaves out what records begin with: HEADER first, then FLOW where the record has
 one, then the format that is named after the record.
@@ -6,12 +6,11 @@ one, then the format that is named after the record.
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final, NamedTuple
 
-DIGEST: Final = "0ac8291f5988b900"
-"""Of every layout, name and number below."""
+DIGEST: Final = "ecbcfe275ecd78a9"
+"""Of every layout, name and number here and in enums.py."""
 
 HEADER: Final = Struct("<2HI5Q2I")
 """struct event_header: kind, flags, cpu, epoch, sequence, time_ns, agent, start_time, pid, tid"""
@@ -67,9 +66,9 @@ TAG: Final = Struct("<2QI4x")
 CGROUP: Final = Struct("<Q")
 """struct cgroup_tag: agent"""
 
-AGENT: Final = Struct("<Q2I10Q")
-"""struct agent_state: cgroup_id, flags, tasks, tokens0, refilled_ns0, tokens1, refilled_ns1, tokens2,
-refilled_ns2, tokens3, refilled_ns3, tokens4, refilled_ns4"""
+AGENT: Final = Struct("<Q4I10Q")
+"""struct agent_state: cgroup_id, flags, tasks, marked_tasks, marked_tags, tokens0, refilled_ns0, tokens1,
+refilled_ns1, tokens2, refilled_ns2, tokens3, refilled_ns3, tokens4, refilled_ns4"""
 
 STRANGER: Final = Struct("<Q")
 """struct stranger: start_time"""
@@ -150,6 +149,8 @@ class AgentValue(NamedTuple):
     cgroup_id: int
     flags: int
     tasks: int
+    marked_tasks: int
+    marked_tags: int
     tokens0: int
     refilled_ns0: int
     tokens1: int
@@ -270,162 +271,3 @@ class ConfigValue(NamedTuple):
     guarded_pid0: int
     guarded_pid1: int
     guarded_pid2: int
-
-
-class Limit(IntEnum):
-    """enum limit."""
-
-    ARGV = 16384
-    PATH = 1024
-    PAYLOAD = 256
-    PAYLOAD_RECORDS = 4
-    PACKETS = 64
-    UNIX_PATH = 108
-    DESTINATIONS = 4
-    HEAD = 4
-    COMM = 16
-    STDIO = 3
-    ALLOW_PORTS = 14
-    GUARDED = 3
-
-
-class EventKind(IntEnum):
-    """enum event_kind."""
-
-    FORK = 1
-    EXEC = 2
-    EXIT = 3
-    JOIN = 4
-    SOCKET = 10
-    BIND = 11
-    LISTEN = 12
-    CONNECT = 13
-    SEND = 14
-    ESTABLISH = 15
-    CLOSE = 16
-    PAYLOAD = 17
-    PACKET = 18
-    UNIX_CONNECT = 19
-    UNIX_SEND = 20
-    TAMPER = 21
-
-
-class EventClass(IntEnum):
-    """enum event_class."""
-
-    PROCESS = 1
-    FLOW = 2
-    PAYLOAD = 3
-    BULK = 4
-    COUNT = 5
-
-
-class LossReason(IntEnum):
-    """enum loss_reason."""
-
-    RING_FULL = 1
-    BUDGET = 2
-    COUNT = 3
-
-
-class EventFlag(IntFlag):
-    """enum event_flag."""
-
-    ARGV_TRUNCATED = 1
-    PATH_TRUNCATED = 2
-    MEMFD = 4
-    DELETED = 8
-    REFUSED = 16
-    OUTBOUND = 32
-    BY_OWNER = 64
-    SSH = 128
-    CORE_DUMPED = 256
-
-
-class TagFlag(IntFlag):
-    """enum tag_flag."""
-
-    ROOT = 1
-    LEFT = 2
-    JOINED = 4
-
-
-class AgentFlag(IntFlag):
-    """enum agent_flag."""
-
-    CONDEMNED = 1
-    ISOLATED = 2
-    STRANGER = 4
-    OWN_CGROUP = 8
-    LEAVERS = 16
-    TAG_PRESSURE = 32
-    LOOPBACK = 64
-    ALLOWS = 128
-    NO_UNIX = 256
-    ALL_STRANGERS = 512
-
-
-class JoinReason(IntEnum):
-    """enum join_reason."""
-
-    ENROLLED = 1
-    LEFT = 2
-    STRANGER = 3
-    CONTESTED = 4
-
-
-class DescriptorKind(IntEnum):
-    """enum descriptor_kind."""
-
-    CLOSED = 1
-    FILE = 2
-    PIPE = 3
-    TTY = 4
-    SOCKET = 5
-    DEVICE = 6
-    OTHER = 7
-
-
-class CloseReason(IntEnum):
-    """enum close_reason."""
-
-    CLOSED = 1
-    REFUSED = 2
-    RESET = 3
-
-
-class PeerState(IntEnum):
-    """enum peer_state."""
-
-    UNKNOWN = 1
-    NOBODY = 2
-    FOUND = 3
-
-
-class OwnerFlag(IntFlag):
-    """enum owner_flag."""
-
-    IN_SYNCED = 65536
-    OUT_SYNCED = 131072
-    CUT = 262144
-
-
-class Guarded(IntEnum):
-    """enum guarded."""
-
-    SENSOR = 0
-    PLANE = 1
-    SUPERVISOR = 2
-
-
-class ControlOperation(IntEnum):
-    """enum control_operation."""
-
-    TAG_ADD = 1
-    TAG_DELETE = 2
-    AGENT_PUT = 3
-    AGENT_FLAGS = 4
-    AGENT_DELETE = 5
-    CGROUP_ADD = 6
-    CGROUP_DELETE = 7
-    ISOLATING_OFF = 8

@@ -1,4 +1,4 @@
-"""Write sensor/kernel/abi.py from the BTF of a built object: `make generate`, or
+"""Write sensor/kernel/abi.py and enums.py from the BTF of a built object: `make generate`, or
 
 python -m sensor.kernel.generate_abi
 """
@@ -16,8 +16,8 @@ from sensor.kernel.btf import Btf, Type
 
 HERE = Path(__file__).parent
 SOURCE = HERE / "objects" / "fork.bpf.o"
-TARGET = HERE / "abi.py"
-HEAD = '''"""Record layouts, flags and limits. Generated from the BTF of bpf/events.h by generate_abi.py: do not edit.
+LAYOUTS, ENUMS = HERE / "abi.py", HERE / "enums.py"
+HEAD = '''"""Record layouts. Generated from the BTF of bpf/events.h by generate_abi.py: do not edit.
 
 Formats are little-endian. That of a record leaves out what records begin with: HEADER first, then FLOW where the record has
 one, then the format that is named after the record.
@@ -25,10 +25,15 @@ one, then the format that is named after the record.
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final, NamedTuple
 
+'''
+ENUMS_HEAD = '''"""Kinds, flags and limits. Generated from the BTF of bpf/events.h by generate_abi.py: do not edit."""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
 '''
 RECORDS_WITHOUT_BODY = {"flow"}
 MAP_VALUES = {
@@ -49,18 +54,25 @@ MAP_VALUES = {
 
 
 def render(btf: Btf) -> str:
-    """The whole module.
+    """The module of layouts.
 
     Raises:
         ValueError: the object does not carry the ABI.
     """
-    out = [HEAD, f'DIGEST: Final = "{layout.digest(btf)}"\n"""Of every layout, name and number below."""\n\n']
+    out = [
+        HEAD,
+        f'DIGEST: Final = "{layout.digest(btf)}"\n"""Of every layout, name and number here and in enums.py."""\n\n',
+    ]
     for name, kind, found in layout.parts(btf):
         if kind == "struct" and name not in RECORDS_WITHOUT_BODY:
             out.append(_struct(btf, name, found))
     out += [_tuple(btf, name, found) for name, kind, found in layout.parts(btf) if name in MAP_VALUES]
-    out += [_enum(found) for _, kind, found in layout.parts(btf) if kind == "enum"]
     return "".join(out)
+
+
+def render_enums(btf: Btf) -> str:
+    """The module of kinds, flags and limits; raises as `render`."""
+    return ENUMS_HEAD + "".join(_enum(found) for _, kind, found in layout.parts(btf) if kind == "enum")
 
 
 def _struct(btf: Btf, name: str, found: Type) -> str:
@@ -106,12 +118,14 @@ def _enum(found: Type) -> str:
 
 
 def main() -> None:
-    """Write the module, formatted."""
+    """Write the modules, formatted."""
     if not SOURCE.exists():
         sys.exit(f"{SOURCE} is missing: run make bpf")
-    TARGET.write_text(render(Btf.of_object(SOURCE)).rstrip("\n") + "\n")
+    btf = Btf.of_object(SOURCE)
     ruff = shutil.which("ruff") or str(Path(sys.executable).with_name("ruff"))
-    subprocess.run([ruff, "format", "--quiet", str(TARGET)], check=True)
+    for target, text in ((LAYOUTS, render(btf)), (ENUMS, render_enums(btf))):
+        target.write_text(text.rstrip("\n") + "\n")
+        subprocess.run([ruff, "format", "--quiet", str(target)], check=True)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from rubicon.v1.instance import Instance
 from sensor.kernel import abi, bpf, host
 from sensor.kernel.attach import Links
 from sensor.kernel.coverage import Fact, facts_of, with_skipped
+from sensor.kernel.enums import Limit
 from sensor.kernel.errors import KernelAbiMismatch, KernelError, NothingLoads
 from sensor.kernel.maps import Agents, AgentState, Allows, Cgroups, Config, Control, Losses, Tag, Tags, Untagged, opened
 from sensor.kernel.objects import Loaded, Loader
@@ -254,7 +255,7 @@ class Kernel:
                     settings.wakeup_bytes,
                     int(self.tags.capacity * settings.tag_high_water),
                     int(self.tags.capacity * (1 + settings.tag_high_water) / 2),
-                    *[0] * (2 * abi.Limit.GUARDED),
+                    *[0] * (2 * Limit.GUARDED),
                 )
             )
         )

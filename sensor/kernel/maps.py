@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
 
 from sensor.kernel import abi, bpf
-from sensor.kernel.abi import AgentValue, ControlOperation, EventClass, Guarded, LossReason, TagValue, UntaggedValue
+from sensor.kernel.abi import AgentValue, TagValue, UntaggedValue
+from sensor.kernel.enums import ControlOperation, EventClass, Guarded, Limit, LossReason
 
 _PID = struct.Struct("<I")
 _NUMBER = struct.Struct("<Q")
@@ -168,7 +169,7 @@ def _allow_key(agent: int, network: Network) -> bytes:
 
 
 def _allow_value(ports: Collection[int]) -> bytes:
-    padded = sorted(ports) + [0] * (abi.Limit.ALLOW_PORTS - len(ports))
+    padded = sorted(ports) + [0] * (Limit.ALLOW_PORTS - len(ports))
     return abi.ALLOW.pack(len(ports), *padded)
 
 

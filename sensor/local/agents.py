@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from sensor.act.registry import Living
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
 from sensor.local.context import Context, Reply, Request
 from sensor.local.peer import Peer
 

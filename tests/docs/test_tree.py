@@ -13,7 +13,7 @@ from controlplane import detectors
 from tests.docs.pages import REPOSITORY, name, pages, rows
 
 SOURCE = {".py", ".c", ".h", ".sh"}
-GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$|^abi\.py$")
+GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$")
 LONGEST = 400
 ARCHITECTURE = 300
 # in two parts, so that this file does not name what it looks for

@@ -15,7 +15,7 @@ import pytest
 
 from rubicon.v1 import event_pb2, sensor_service_pb2
 from sensor.act.cgroup import Cgroup
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
 from sensor.kernel.loader import Kernel
 from sensor.kernel.settings import KernelSettings
 from sensor.ship.spool import Spool

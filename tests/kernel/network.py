@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rubicon.v1 import event_pb2
 from sensor.collect.decode import decode
-from sensor.kernel.abi import AgentFlag, TagFlag
+from sensor.kernel.enums import AgentFlag, TagFlag
 from sensor.kernel.loader import Kernel
 
 AGENT = 0xA9E27

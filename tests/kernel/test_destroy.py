@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
 from sensor.kernel.maps import Network
 from tests.kernel.network import AGENT, Child, NetworkAgent, listener
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sensor.kernel.abi import Limit
+from sensor.kernel.enums import Limit
 from tests.kernel.watched import Watched
 
 pytestmark = pytest.mark.root

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sensor.kernel.abi import Limit
+from sensor.kernel.enums import Limit
 from tests.kernel.watched import Watched
 
 pytestmark = pytest.mark.root

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
 from tests.kernel.network import NetworkAgent, listener
 from tests.kernel.watched import AGENT, Watched
 

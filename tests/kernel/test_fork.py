@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sensor.kernel.abi import AgentFlag, TagFlag
+from sensor.kernel.enums import AgentFlag, TagFlag
 from tests.kernel.watched import AGENT, OTHER, Watched, until
 
 pytestmark = pytest.mark.root

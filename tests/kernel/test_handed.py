@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
 from tests.kernel.network import AGENT, Child, NetworkAgent, listener
 
 pytestmark = pytest.mark.root

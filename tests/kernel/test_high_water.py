@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
 from sensor.kernel.settings import KernelSettings
 from tests.kernel.watched import OTHER, Watched, until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
 from sensor.kernel.loader import Kernel
 from tests.kernel.watched import OTHER, Watched
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from rubicon.v1 import event_pb2
-from sensor.kernel.abi import AgentFlag, TagFlag
+from sensor.kernel.enums import AgentFlag, TagFlag
 from tests.kernel.watched import AGENT, OTHER, Watched, until
 
 pytestmark = pytest.mark.root

@@ -10,7 +10,7 @@ import pytest
 
 from sensor.collect.decode import decode
 from sensor.kernel import abi
-from sensor.kernel.abi import AgentFlag, EventClass, LossReason
+from sensor.kernel.enums import AgentFlag, EventClass, LossReason
 from sensor.kernel.loader import Kernel
 from sensor.kernel.settings import KernelSettings
 from tests.kernel.watched import AGENT, OTHER, Watched

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
 from tests.kernel.network import AGENT, OWN_NAMESPACE, Child, NetworkAgent
 
 pytestmark = pytest.mark.root

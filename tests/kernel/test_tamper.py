@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sensor.kernel.abi import Guarded
+from sensor.kernel.enums import Guarded
 from tests.kernel.watched import AGENT, Watched, until
 
 pytestmark = pytest.mark.root

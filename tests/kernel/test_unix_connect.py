@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
 from tests.kernel.network import NetworkAgent
 
 pytestmark = pytest.mark.root

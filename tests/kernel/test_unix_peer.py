@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rubicon.v1 import event_pb2, ids
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
 from tests.kernel.network import AGENT, OWN_NAMESPACE, NetworkAgent
 
 pytestmark = pytest.mark.root

@@ -13,7 +13,7 @@ import pytest
 
 from rubicon.v1.instance import Instance
 from sensor.kernel import host
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
 from sensor.kernel.loader import Kernel
 from sensor.kernel.settings import KernelSettings
 from tests.kernel.watched import AGENT, OTHER, Watched, until

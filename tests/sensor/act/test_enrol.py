@@ -22,7 +22,7 @@ from sensor.errors import (
     SensorError,
     TargetProtected,
 )
-from sensor.kernel.abi import TagFlag
+from sensor.kernel.enums import TagFlag
 from tests.sensor.act.keeper import compiled, kept
 from tests.sensor.act.stage import Stage, until
 

@@ -20,7 +20,7 @@ from sensor.act.processes import ancestors, family
 from sensor.act.protect import shielded
 from sensor.errors import ProcessNotFound, TargetProtected
 from sensor.kernel import host
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
 from sensor.kernel.loader import Kernel
 from sensor.kernel.settings import KernelSettings
 from tests.sensor.act.keeper import compiled, v1

@@ -13,7 +13,7 @@ from sensor.act.cgroup import Cgroup
 from sensor.act.enrol import Facts
 from sensor.act.kill import Order
 from sensor.act.registry import Living
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
 from tests.sensor.act.keeper import Kept, compiled, kept
 from tests.sensor.act.stage import Stage, until
 

@@ -8,7 +8,7 @@ import pytest
 
 from sensor.act.cgroup import Cgroup
 from sensor.errors import AgentNotFound, InvalidArgument
-from sensor.kernel.abi import AgentFlag
+from sensor.kernel.enums import AgentFlag
 from tests.sensor.act.stage import Stage, until
 
 pytestmark = pytest.mark.root

@@ -22,7 +22,7 @@ from sensor.guard.report import REMEMBERED, Report
 from sensor.guard.suspects import MIGHTY, Suspects
 from sensor.guard.tags import Home, LostTags, exiting
 from sensor.kernel import bpf
-from sensor.kernel.abi import Guarded
+from sensor.kernel.enums import Guarded
 from sensor.kernel.loader import Kernel
 from sensor.kernel.settings import KernelSettings
 from sensor.kernel.tasks import Task

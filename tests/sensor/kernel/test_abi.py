@@ -9,14 +9,16 @@ import shutil
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rubicon.v1.instance import Instance
-from sensor.kernel import abi, bpf, generate_abi, host, layout, objects
+from sensor.kernel import abi, bpf, enums, generate_abi, host, layout, objects
 from sensor.kernel.btf import Btf, elf_section
 from sensor.kernel.errors import KernelAbiMismatch
 from sensor.kernel.loader import Kernel
@@ -31,13 +33,17 @@ def _object(name: str) -> Path:
     return objects.FOLDER / f"{name}.bpf.o"
 
 
-def test_the_decoder_is_what_the_generator_writes(tmp_path: Path) -> None:
-    target = tmp_path / "abi.py"
-    target.write_text(generate_abi.render(Btf.of_object(_object("fork"))).rstrip("\n") + "\n")
+@pytest.mark.parametrize(("module", "render"), [(abi, generate_abi.render), (enums, generate_abi.render_enums)])
+def test_the_decoder_is_what_the_generator_writes(
+    tmp_path: Path, module: ModuleType, render: Callable[[Btf], str]
+) -> None:
+    target = tmp_path / "written.py"
+    target.write_text(render(Btf.of_object(_object("fork"))).rstrip("\n") + "\n")
     ruff = shutil.which("ruff") or str(Path(sys.executable).with_name("ruff"))
     config = Path(__file__).parents[3] / "pyproject.toml"
     subprocess.run([ruff, "format", "--quiet", "--config", str(config), str(target)], check=True)
-    assert target.read_text() == Path(abi.__file__).read_text()
+    assert module.__file__
+    assert target.read_text() == Path(module.__file__).read_text()
 
 
 @pytest.mark.parametrize("name", _OBJECTS)
