@@ -107,10 +107,9 @@ def _bomb(client: object, width: str, tree: str, timed: object) -> None:
         agent = client.agents.create().enrol(pid=bomb.pid)  # type: ignore[attr-defined]
         bomb.release()
         bomb.line()
-        started = time.monotonic()
-        # where others use the processor too, its work that is handed on is lost as fast as it spreads: then it is as it is
-        while (living := len(bomb.living())) < int(width) * (0.6 if time.monotonic() < started + 3 else 0.1):
-            if time.monotonic() > started + 20:
+        deadline = time.monotonic() + 20
+        while (living := len(bomb.living())) < int(width) * 0.6:
+            if time.monotonic() > deadline:
                 raise RuntimeError(f"the bomb does not grow: {living} live")
             time.sleep(0.005)
         timed("kill", tree, agent.kill)  # type: ignore[operator]

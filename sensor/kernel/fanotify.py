@@ -17,6 +17,7 @@ from enum import IntFlag
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLOEXEC, _NONBLOCK, _CLASS_CONTENT, _UNLIMITED_QUEUE, _UNLIMITED_MARKS = 0x1, 0x2, 0x4, 0x10, 0x20
 _ADD, _DONT_FOLLOW, _ONLYDIR = 0x1, 0x4, 0x8
+_FOLDER = _ADD | _ONLYDIR | _DONT_FOLLOW
 _OPEN_PERM, _EVENT_ON_CHILD, _ONDIR = 0x10000, 0x08000000, 0x40000000
 _ALLOW, _DENY = 1, 2
 _METADATA = struct.Struct("<IBxHQii")
@@ -54,7 +55,7 @@ class Fanotify:
         Raises:
             OSError: no such folder, or its file system cannot (ENODEV, EOPNOTSUPP).
         """
-        self._mark(_ADD | _ONLYDIR | _DONT_FOLLOW, _OPEN_PERM | _EVENT_ON_CHILD | _ONDIR, _AT_FDCWD, os.fsencode(path))
+        _mark(self.fd, _FOLDER, _OPEN_PERM | _EVENT_ON_CHILD | _ONDIR, _AT_FDCWD, path)
 
     def mark_file(self, path: str) -> None:
         """Be asked for an inode, by whatever name, mount or handle it is opened.
@@ -62,11 +63,11 @@ class Fanotify:
         Raises:
             OSError: as above.
         """
-        self._mark(_ADD | _DONT_FOLLOW, _OPEN_PERM, _AT_FDCWD, os.fsencode(path))
+        _mark(self.fd, _ADD | _DONT_FOLLOW, _OPEN_PERM, _AT_FDCWD, path)
 
     def mark_opened(self, fd: int) -> None:
         """The same for what somebody is about to open."""
-        self._mark(_ADD, _OPEN_PERM, fd, None)
+        _mark(self.fd, _ADD, _OPEN_PERM, fd, None)
 
     def waiting(self) -> Iterator[Opening]:
         """Who waits now; nobody where nobody does.
@@ -94,8 +95,9 @@ class Fanotify:
         """Whoever waits may go on."""
         os.close(self.fd)
 
-    def _mark(self, flags: int, mask: int, folder: int, path: bytes | None) -> None:
-        _checked(_libc.fanotify_mark(self.fd, flags, ctypes.c_uint64(mask), folder, path))
+
+def _mark(group: int, flags: int, mask: int, folder: int, path: str | None) -> None:
+    _checked(_libc.fanotify_mark(group, flags, ctypes.c_uint64(mask), folder, path and os.fsencode(path)))
 
 
 def _checked(result: int) -> int:
@@ -144,15 +146,7 @@ class Watcher:
         Raises:
             OSError: no such folder, or its file system has no handles.
         """
-        _checked(
-            _libc.fanotify_mark(
-                self.fd,
-                _ADD | _ONLYDIR | _DONT_FOLLOW,
-                ctypes.c_uint64(sum(Change) | _EVENT_ON_CHILD | _ONDIR),
-                _AT_FDCWD,
-                os.fsencode(folder),
-            )
-        )
+        _mark(self.fd, _FOLDER, sum(Change) | _EVENT_ON_CHILD | _ONDIR, _AT_FDCWD, folder)
         self._folders[_handle(folder)] = folder
 
     def changes(self) -> Iterator[Changed]:

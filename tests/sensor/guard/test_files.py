@@ -11,15 +11,13 @@ from pathlib import Path
 import pytest
 
 from rubicon.v1 import event_pb2
-from rubicon.v1.instance import Instance
 from sensor.guard.files import Files
 from sensor.guard.report import Report
 from sensor.kernel.fanotify import Fanotify
 from sensor.kernel.loader import Kernel
-from sensor.kernel.settings import KernelSettings
+from tests.sensor.guard.agent import AGENT
 
 pytestmark = pytest.mark.root
-AGENT = 0xA6
 OPEN = """
 import os, sys
 for line in sys.stdin:
@@ -30,13 +28,6 @@ for line in sys.stdin:
         print(error.errno, flush=True)
 """
 EPERM, ENOENT = "1", "2"
-
-
-@pytest.fixture
-def kernel(instance: Instance) -> Iterator[Kernel]:
-    opened = Kernel.open(instance, KernelSettings())
-    yield opened
-    opened.close()
 
 
 class Opener:
@@ -64,7 +55,6 @@ def agent(kernel: Kernel) -> Iterator[Opener]:
     opener = Opener()
     task = kernel.task(opener.process.pid)
     assert task
-    kernel.agents.put(AGENT, 1, 0)
     assert kernel.tags.add(opener.process.pid, AGENT, task.start_time, 0)
     yield opener
     opener.end()
@@ -75,20 +65,6 @@ def stranger() -> Iterator[Opener]:
     opener = Opener()
     yield opener
     opener.end()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for name in ("state/plane", "state/log"):
-        (tmp_path / name).mkdir(parents=True)
-    for name in ("state/token.key", "state/plane/rubicon.db", "state/log/plane.log", "beside"):
-        (tmp_path / name).write_text(name)
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def told() -> list[event_pb2.Event]:
-    return []
 
 
 @pytest.fixture

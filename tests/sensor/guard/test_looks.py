@@ -24,20 +24,12 @@ from sensor.guard.tags import Home, LostTags, exiting
 from sensor.kernel import bpf
 from sensor.kernel.enums import Guarded
 from sensor.kernel.loader import Kernel
-from sensor.kernel.settings import KernelSettings
 from sensor.kernel.tasks import Task
+from tests.sensor.guard.agent import AGENT
 
 pytestmark = pytest.mark.root
-AGENT, OTHER = 0xA6, 0xB6
+OTHER = 0xB6
 USER_NAMESPACE = os.stat("/proc/self/ns/user").st_ino
-
-
-@pytest.fixture
-def kernel(instance: Instance) -> Iterator[Kernel]:
-    opened = Kernel.open(instance, KernelSettings())
-    opened.agents.put(AGENT, 1, 0)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
