@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.host import Host
+from tests.e2e.tunnel import Server, serving
 from tests.turns import recorded, turn
 
 
@@ -35,3 +36,10 @@ def host(own_host: Host) -> Host:
     done = own_host.rubicon("up")
     assert done.returncode == 0, done.stderr
     return own_host
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """The far end of tunnels."""
+    with serving() as server:
+        yield server

@@ -11,7 +11,7 @@ import pytest
 from rubicon import Client
 from sensor.act.cgroup import Cgroup
 from tests.e2e.host import Host, until
-from tests.e2e.tunnel import Server, agent_of, alert_of, serving, tunnel
+from tests.e2e.tunnel import Server, agent_of, alert_of, tunnel
 
 pytestmark = pytest.mark.root
 RULES = """
@@ -35,12 +35,6 @@ def ruled(own_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         done = own_host.rubicon("up")
         assert done.returncode == 0, done.stderr
         yield own_host
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with serving() as server:
-        yield server
 
 
 @contextlib.contextmanager

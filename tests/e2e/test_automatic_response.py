@@ -10,7 +10,7 @@ import pytest
 
 from rubicon import AgentKilledError, Client
 from tests.e2e.host import Host
-from tests.e2e.tunnel import Server, agent_of, alert_of, serving, tunnel
+from tests.e2e.tunnel import Server, agent_of, alert_of, tunnel
 
 pytestmark = pytest.mark.root
 RULES = """
@@ -41,12 +41,6 @@ def ruled(own_host: Host, file: Path) -> Host:
     done = own_host.rubicon("up")
     assert done.returncode == 0, done.stderr
     return own_host
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with serving() as server:
-        yield server
 
 
 def test_with_a_wrong_file_nothing_is_started(own_host: Host, file: Path) -> None:
