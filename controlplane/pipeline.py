@@ -34,6 +34,7 @@ _KINDS = {
 }
 Known: TypeAlias = Mapping[str, KnownAlert]
 _NONE: Known = {}
+_AWAITED = frozenset(("enrol", "finish", "contain", "probe"))
 
 
 class Pipeline(Watches):
@@ -181,6 +182,8 @@ class Pipeline(Watches):
                 handler(event, offset_ns, changes)
             for module in dispatch.get(kind or "", ()):
                 self._detect(module, event, watch, offset_ns, changes, known)
+            if kind in _AWAITED:
+                changes.prompt = True
             if kind == "finish":
                 self._finished(host, watch, changes)
             elif kind == "enrol":

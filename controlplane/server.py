@@ -237,11 +237,11 @@ class Plane:
         return "" if found is None or found.HasField("ended_at") else found.agent_id
 
 
-async def serve(plane: Plane, *, first: bool = False) -> None:
+async def serve(plane: Plane, place: priority.Place | None = None) -> None:
     """Run until SIGTERM or SIGINT.
 
     Args:
-        first: run before ordinary processes, once what is stored was taken over.
+        place: in the scheduler; kept once what is stored was taken over.
 
     Raises:
         StoreUnavailable: the store's writer has died; a plane that is started anew goes on from what is stored.
@@ -251,20 +251,18 @@ async def serve(plane: Plane, *, first: bool = False) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-
-    def ran_away() -> None:
-        priority.like_others()
-        loop.call_later(priority.AGAIN_S, priority.before_others)
-
-    loop.add_signal_handler(priority.RUNAWAY, ran_away)
+    if place:
+        loop.add_signal_handler(priority.RUNAWAY, place.ran_away)
     await plane.start()
     _log.info("plane ready", socket=str(plane.socket), version=VERSION, pid=os.getpid(), rules=len(plane.rules))
     writer = plane.store.writer
-    ends = {asyncio.create_task(stop.wait()), asyncio.create_task(writer.died.wait())}
+    ends: set[asyncio.Task[object]] = {asyncio.create_task(stop.wait()), asyncio.create_task(writer.died.wait())}
     await asyncio.wait({*ends, plane.restored}, return_when=asyncio.FIRST_COMPLETED)
     if plane.restored.done() and not plane.restored.exception():
-        if first and not priority.before_others():
-            _log.info("no real-time scheduling here: a stop may take seconds beside agents that burn every core")
+        if place:
+            if not place.able:
+                _log.info("no real-time scheduling here: a stop may take seconds beside agents that burn every core")
+            ends.add(asyncio.create_task(place.keep()))
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     _log.info("plane stopping")
     failed = (plane.restored.done() and plane.restored.exception()) or (writer.died.is_set() and writer.failure)
@@ -303,9 +301,9 @@ def main(arguments: list[str] | None = None) -> int:
         instance.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with only_one(instance.state_dir / "plane.lock"):
             key = tokens.ensure_key(instance)
-            priority.like_others()  # while it takes up what is stored; then before them
             sys.setswitchinterval(SWITCH_S)
-            asyncio.run(serve(Plane(instance.plane_socket, instance.store_dir, key, settings, rules), first=True))
+            plane = functools.partial(Plane, instance.plane_socket, instance.store_dir, key, settings, rules)
+            asyncio.run(serve(plane(), priority.Place()))
     except BlockingIOError:
         print(
             f"rubicon-plane: another plane of instance {instance.name} runs; 'rubicon down' stops it", file=sys.stderr

@@ -163,8 +163,9 @@ class _Sensor:
         self._loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
+        self._place = priority.Place()
         self._loop.add_signal_handler(priority.RUNAWAY, self._ran_away)
-        if not priority.before_others():
+        if not self._place.able:
             log.info("no real-time scheduling here: a kill may take seconds on a busy host")
         # A kill's thread makes many short system calls; with the default of 5 ms each could wait that long for a busy
         # decoder to give the interpreter back.
@@ -182,6 +183,7 @@ class _Sensor:
         collecting = asyncio.create_task(self._collector.run())
         shipping = asyncio.wrap_future(talk.submit(self._ship()))
         others: list[asyncio.Future[Any]] = [asyncio.create_task(self._sweep()), asyncio.create_task(self._stop.wait())]
+        others.append(asyncio.create_task(self._place.keep()))
         parts = [collecting, shipping, *others]
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -214,10 +216,8 @@ class _Sensor:
 
     def _ran_away(self) -> None:
         """A thread ran for a second without blocking: a defect, or a machine that stood still. Let others run first."""
-        assert self._loop
         log.error("a thread of the sensor does not pause; ordinary scheduling for a while")
-        priority.like_others()
-        self._loop.call_later(priority.AGAIN_S, priority.before_others)
+        self._place.ran_away()
 
     def _saw_end(self, _: event_pb2.Event) -> None:
         """An exit or a move: look soon, in case it was an agent's last or a leaver; a burst is one look."""

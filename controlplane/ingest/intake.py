@@ -124,6 +124,7 @@ class Intake:
         for alert in alerts:
             rows.put(schema.alerts, convert.alert_row(alert))
         write.alerts = alerts
+        write.patient = not (changes.prompt or changes.alert_of or changes.responses or told)
         for epoch, cpu, state in changes.seen:
             rows.put(schema.seen, {"boot": number, "epoch": epoch, "cpu": cpu, "state": state})
         if told:

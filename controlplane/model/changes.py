@@ -26,6 +26,8 @@ class Changes:
     events: list[event_pb2.Event] = field(default_factory=list)
     """Those that were new, in order; duplicates are left out."""
     duplicates: int = 0
+    prompt: bool = False
+    """Somebody may be waiting for this to be durable: an agent began, ended or was contained, or a probe."""
     responses: list[ResponseWanted] = field(default_factory=list)
     """What policy wants done, once this is durable."""
     agent_of: dict[str, Agent] = field(default_factory=dict)

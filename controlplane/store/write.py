@@ -15,7 +15,8 @@ class Write:
     """What must become durable together.
 
     `boot` 0 and no events is a change of entities alone. `acknowledged` is the sensor's batch sequence, 0 for none.
-    `alerts` and `responses` are what watchers are told after the commit.
+    `alerts` and `responses` are what watchers are told after the commit. `patient` is what nobody waits for: it may stay in
+    the queue for a moment, so that more goes into one transaction.
     """
 
     boot: int = 0
@@ -25,5 +26,6 @@ class Write:
     rows: Rows = field(default_factory=Rows)
     alerts: Sequence[alert_pb2.Alert] = ()
     responses: Sequence[response_pb2.Response] = ()
+    patient: bool = False
     done: asyncio.Future[int] | None = None
     """Set by the writer: becomes the position of the first event once durable, or StoreUnavailable if the writer died."""

@@ -38,6 +38,9 @@ __all__ = ["Listener", "Write", "Writer"]
 _log = logs.get("store")
 GROUP_S = 0.02
 """Seconds that a transaction should take: what is urgent waits for the one under way, at the mean half of that."""
+PATIENCE_S = 0.1
+"""Seconds that what nobody waits for stays in the queue at most, for company: a transaction costs the same with one event in it
+as with fifty."""
 SMALLEST = 200
 """Events of one group that are not too many in any case; a commit alone takes a millisecond or two."""
 _DEFECTS = (DataError, IntegrityError, InterfaceError, NotSupportedError, ProgrammingError)
@@ -57,9 +60,11 @@ class Writer:
         self._urgent: deque[Write] = deque()
         self._group: list[Write] = []
         self._size = SMALLEST
+        self._due = 0.0
         self._wake = threading.Condition()
         self._stopping = False
         self._pending = 0
+        self._queued = 0
         self._room = asyncio.Event()
         self._room.set()
         self._upserts: dict[str, Executable] = {}
@@ -95,12 +100,25 @@ class Writer:
                 raise StoreUnavailable("the plane is stopping")
             if self.died.is_set() and self.failure is not None:
                 raise self.failure
-            (self._urgent if urgent else self._queue).append(write)
+            if urgent:
+                self._urgent.append(write)
+            else:
+                self._schedule(write)
+                self._queue.append(write)
+            self._queued += len(write.events)
             self._pending += len(write.events)
             if self._pending >= self._settings.pending_events:
                 self._room.clear()
-            self._wake.notify()
+            if not write.patient or self._queued >= self._size or len(self._queue) == 1:
+                self._wake.notify()
         return done
+
+    def _schedule(self, write: Write) -> None:
+        """When the queue is to be written, now that this comes to it."""
+        if not write.patient:
+            self._due = 0.0
+        elif not self._queue:
+            self._due = time.monotonic() + PATIENCE_S
 
     async def commit(self, write: Write, *, urgent: bool = False) -> int:
         """Queue a change of entities and wait for it; `urgent` as for `submit`.
@@ -154,8 +172,11 @@ class Writer:
     def _next_group(self) -> bool:
         """Wait for something to write; False when there is nothing left and the plane stops."""
         with self._wake:
-            while not self._queue and not self._urgent and not self._stopping:
-                self._wake.wait()
+            while not self._stopping and not self._urgent:
+                now = time.monotonic()
+                if self._queue and (self._due <= now or self._queued >= self._size):
+                    break
+                self._wake.wait(self._due - now if self._queue else None)
             self._group = self._take()
             return bool(self._group or self._queue or self._urgent or not self._stopping)
 
@@ -181,6 +202,7 @@ class Writer:
             if self._stopping:
                 with self._wake:
                     self._queue.extendleft(reversed(group))
+                    self._queued += sum(len(write.events) for write in group)
                 return False
             time.sleep(self._settings.retry)
         if self.failure is not None:
@@ -216,6 +238,7 @@ class Writer:
         events = 0
         while self._queue and events < self._size:
             write = self._queue.popleft()
+            self._queued -= len(write.events)
             if write.done is not None and write.done.cancelled() and not write.events:
                 continue
             group.append(write)

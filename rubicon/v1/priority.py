@@ -1,19 +1,24 @@
-"""The daemons' place in the scheduler: before ordinary processes, so that an agent which burns every core delays no kill.
+"""The daemons' place in the scheduler: an ordinary process at a high nice value, and before all others while there is a crowd.
 
-Measured with a 64-way fork bomb on two cores, at the sensor, from request to verified: 0.07 to 0.16 s as SCHED_RR, up to 4 s
-as an ordinary process, also at nice -20: whichever thread holds the interpreter's lock waits in one queue with the bomb. So it
-is all threads or none. At the plane, against 500 forkers at nice -15, a call waited 0.2 to 0.4 s before it was even read. The
-price is bounded: a thread that runs for a second without ever blocking, which only a defect does, is an ordinary one again for
-a while (RLIMIT_RTTIME), and the kernel keeps a share for the others in any case (sched_rt_runtime_us). With less than a crowd
-to compete with, it takes no more than the nice value alone.
+A crowd is an agent that burns every core and more, and it must delay no kill. Measured with a 64-way fork bomb on two cores, at
+the sensor, from request to verified: 0.07 to 0.16 s as SCHED_RR, up to 4 s as an ordinary process, also at nice -20: whichever
+thread holds the interpreter's lock waits in one queue with the bomb. So it is all threads or none. At the plane, against 500
+forkers at nice -15, a call waited 0.2 to 0.4 s before it was even read.
+
+Without a crowd SCHED_RR only costs: a thread that wakes takes the processor on which it last ran, from whoever runs there,
+though another may be idle (a fork of an agent's took 218 us instead of 140). With one its price is bounded: a thread that runs
+for a second without ever blocking, which only a defect does, is an ordinary one again for a while (RLIMIT_RTTIME), and the
+kernel keeps a share for the others in any case (sched_rt_runtime_us).
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import resource
 import signal
+import time
 from pathlib import Path
 
 RUNAWAY_S = 1.0
@@ -23,24 +28,70 @@ RUNAWAY = signal.SIGXCPU
 AGAIN_S = 10.0
 """Seconds that a runaway is an ordinary process."""
 NICE = -15
-"""Where real time is refused, or after a runaway."""
+"""Where there is no crowd, where real time is refused, or after a runaway."""
+CROWD = 4
+"""So many that run or want to, for each processor, are a crowd."""
+LOOK_S = 0.1
+"""Seconds between two looks for one; what it delays until then is a fraction of a second."""
+CALM_S = 1.0
+"""Seconds without one after which it is over."""
 _RLIMIT_RTTIME = 15  # include/uapi/asm-generic/resource.h; in microseconds, and the resource module does not name it
 
 
-def before_others() -> bool:
-    """Put every thread, and those that they make, before ordinary processes; False where that is refused: then only nice."""
+class Place:
+    """Of this process; for the thread of its event loop."""
+
+    def __init__(self) -> None:
+        """Be an ordinary process."""
+        self.able = _before_others()
+        """Real time is allowed here. Where it is not, a stop may take seconds beside a crowd."""
+        _like_others()
+        self._first = False
+        self._crowded = 0.0
+        self._not_before = 0.0
+        self._most = CROWD * (os.cpu_count() or 1)
+
+    async def keep(self) -> None:
+        """Take the place that the others ask for, until cancelled."""
+        load = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while True:
+                running = int(os.pread(load, 64, 0).split()[3].partition(b"/")[0])
+                self.look(running, time.monotonic())
+                await asyncio.sleep(LOOK_S)
+        finally:
+            os.close(load)
+
+    def look(self, running: int, now: float) -> None:
+        """`running` threads of this host run or want to, at this time in seconds."""
+        if running > self._most:
+            self._crowded = now
+            if self.able and not self._first and now >= self._not_before:
+                self._first = _before_others()
+        elif self._first and now >= self._crowded + CALM_S:
+            self._first = False
+            _like_others()
+
+    def ran_away(self) -> None:
+        """A thread ran for a second without blocking: a defect, or a machine that stood still. Let others run first."""
+        self._first = False
+        self._not_before = time.monotonic() + AGAIN_S
+        _like_others()
+
+
+def _before_others() -> bool:
+    """Put every thread, and those that they make, before ordinary processes; False where that is refused."""
     try:
         limit = int(RUNAWAY_S * 1e6)
         resource.setrlimit(_RLIMIT_RTTIME, (limit, resource.RLIM_INFINITY))
         _schedule(os.SCHED_RR, 1)
     except (PermissionError, ValueError):
-        like_others()
         return False
     return True
 
 
-def like_others() -> None:
-    """Be an ordinary process again, at NICE where that is allowed."""
+def _like_others() -> None:
+    """Be an ordinary process, at NICE where that is allowed."""
     _schedule(os.SCHED_OTHER, 0)
     for thread in Path("/proc/self/task").iterdir():
         with contextlib.suppress(PermissionError, ProcessLookupError):

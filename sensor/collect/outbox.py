@@ -48,12 +48,13 @@ class Outbox:
             bisect.insort(self._pending, event, key=_time_of)
         return True
 
-    def take(self, batch: sensor_service_pb2.Batch, until_ns: int) -> None:
-        """Move what is not younger than `until_ns` into a batch."""
+    def take(self, batch: sensor_service_pb2.Batch, until_ns: int) -> int:
+        """Move what is not younger than `until_ns` into a batch; returns how many that were."""
         with self._lock:
             due = bisect.bisect_right(self._pending, until_ns, key=_time_of)
             batch.events.extend(self._pending[:due])
             del self._pending[:due]
+        return due
 
     def discard(self) -> None:
         """Give up on what waits."""

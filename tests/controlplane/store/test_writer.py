@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from controlplane.errors import StoreUnavailable
 from controlplane.model import Agent, Boot
 from controlplane.settings import StoreSettings
-from controlplane.store import convert, schema
+from controlplane.store import convert, schema, writer
 from controlplane.store.events import Query
 from controlplane.store.store import Store
 from controlplane.store.writer import Write
@@ -87,6 +88,21 @@ async def test_the_newest_row_of_a_group_wins(store: Store) -> None:
     assert found is not None
     assert found.name == "n4"
     assert store.entities.count(schema.agents) == 1
+
+
+async def test_what_nobody_waits_for_waits_for_company(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "PATIENCE_S", 60.0)
+    kernel = Kernel()
+    patient = [store.writer.submit(replace(write([kernel.exec(key(1), "x")]), patient=True)) for _ in range(3)]
+    await store.writer.commit(named("of one who waits, urgently"), urgent=True)
+    assert not any(f.done() for f in patient)
+    await store.writer.commit(named("of one who waits", "aaaa00000002"))
+    assert all(f.done() for f in patient)
+    many = [kernel.exec(key(1), "x") for _ in range(writer.SMALLEST)]
+    await store.writer.submit(replace(write(many), patient=True))
+    monkeypatch.setattr(writer, "PATIENCE_S", 0.05)
+    await store.writer.submit(replace(write([kernel.exec(key(1), "x")]), patient=True))
+    assert sequences(store) == list(range(1, writer.SMALLEST + 5))
 
 
 async def test_locked_then_written_in_order(tmp_path: Path, store: Store) -> None:

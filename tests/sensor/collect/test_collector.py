@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from rubicon.v1 import event_pb2, ids, sensor_service_pb2
+from sensor.collect import pace
 from sensor.collect.clock import boottime_ns
-from sensor.collect.collector import BATCH_RECORDS, Collector
+from sensor.collect.collector import Collector
 from sensor.collect.identity import SensorRecords
+from sensor.collect.lot import BATCH_RECORDS
 from sensor.collect.outbox import EMIT_LIMIT
+from sensor.collect.pace import MOST_SECONDS
 from sensor.errors import SensorError, SpoolFull
 from sensor.ship.spool import Spool
 from tests.sensor.collect import records
@@ -26,6 +29,7 @@ class Bench:
     """A collector over a spool, and what became durable."""
 
     def __init__(self, folder: Path, kernel: MemoryKernel | None = None) -> None:
+        self.folder = folder
         self.kernel = kernel or MemoryKernel()
         self.records = SensorRecords()
         self.spool = Spool(folder, self.records.stamp)
@@ -97,12 +101,42 @@ async def test_a_lone_event_does_not_wait(bench: Bench) -> None:
     waits = []
     async with bench.running():
         for n in range(20):
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(2 * MOST_SECONDS)
             start = time.perf_counter()
             bench.kernel.ring.put([records.fork(sequence=n)])
             await bench.until(lambda n=n: bench.kernel.ring.committed == n + 1)  # type: ignore[misc]
             waits.append(time.perf_counter() - start)
     assert sorted(waits)[10] < 0.01, waits
+
+
+async def test_processes_wait_for_company_and_a_connection_takes_them_along(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "MOST_SECONDS", 60.0)
+    seen: list[int] = []
+    bench.collector.subscribe(lambda event: seen.append(event.record.sequence))
+    async with bench.running():
+        bench.kernel.ring.put([records.fork(sequence=1)])
+        await bench.until(lambda: bench.kernel.ring.committed == 1)
+        for n in (2, 3, 4):
+            bench.kernel.ring.put([records.fork(sequence=n)])
+            await bench.until(lambda n=n: n in seen)  # type: ignore[misc]
+        assert (bench.kernel.ring.committed, len(bench.events())) == (1, 1)
+        bench.kernel.ring.put([records.connect(sequence=5)])
+        await bench.until(lambda: bench.kernel.ring.committed == 5)
+        assert [len(batch.events) for batch in bench.batches()] == [1, 4]
+
+
+async def test_nothing_read_is_left_behind_at_the_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "MOST_SECONDS", 60.0)
+    async with bench.running():
+        for n in (1, 2):
+            bench.kernel.ring.put([records.fork(sequence=n)])
+            await bench.until(lambda n=n: bench.kernel.ring.cursor + bench.kernel.ring.committed == n)  # type: ignore[misc]
+    assert bench.kernel.ring.committed == 2
+    again = Bench(bench.folder)
+    assert [e.record.sequence for e in again.events()] == [1, 2]
+    again.spool.close()
 
 
 async def test_a_busy_record_does_not_make_the_loop_spin(bench: Bench) -> None:
