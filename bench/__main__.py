@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from bench import bulk, isolated, latency, overhead, profile, report, responses, start, stopped, throughput
+from bench import bulk, isolated, jobs, latency, overhead, profile, report, responses, start, stopped, throughput
 from bench.row import HEAD
 
 
@@ -25,6 +25,7 @@ class Part(NamedTuple):
 
 PARTS = {
     "overhead": Part("What it costs", lambda quick: overhead.measure(3 if quick else 12, 0.1 if quick else 0.3)),
+    "jobs": Part("Whole jobs", lambda quick: jobs.measure(2 if quick else 12)),
     "start": Part("Start of an agent", lambda quick: start.measure(5 if quick else 30, 1 if quick else 5)),
     "profile": Part(
         "Launch profile", lambda quick: profile.measure(3 if quick else 12, 5 if quick else 30, 0.1 if quick else 0.3)

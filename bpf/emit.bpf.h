@@ -102,14 +102,25 @@ static __always_inline void header_fill(struct event_header *header, struct hook
 #define WAKEUP_WINDOW 4096 /* more than any usual record: one of those that cross the mark falls in */
 
 /*
- * Wake the reader where the fill crosses the mark, not at every record past it: with a reader that lags a wakeup each cost
- * +38 us a connect. It polls with a timeout besides, which finds what a crossing missed.
+ * Wake the reader for the first record after all that it has committed (flags 0: the kernel looks, after the record is in, so none
+ * is missed), for the first after that which does not wait for company (sensor/collect/pace.py), and where the fill crosses the
+ * mark. Not for every record past that: with a reader that lags a wakeup each cost +38 us a connect.
  */
-static __always_inline __u64 wakeup_flags(struct hook_config *cfg)
+static __always_inline __u64 wakeup_flags(struct hook_config *cfg, __u16 kind)
 {
-	__u64 fill = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+	__u64 position, *last, fill = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+	__u32 zero = 0;
 
-	return fill - cfg->wakeup_bytes < WAKEUP_WINDOW ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	if (fill - cfg->wakeup_bytes < WAKEUP_WINDOW)
+		return BPF_RB_FORCE_WAKEUP;
+	if (kind <= EVENT_EXIT)
+		return 0;
+	last = LOOKUP(woken, &zero);
+	position = bpf_ringbuf_query(&ring, BPF_RB_CONS_POS) + 1;
+	if (!last || *last == position)
+		return 0;
+	*last = position;
+	return BPF_RB_FORCE_WAKEUP;
 }
 
 /* Reserve a record of TYPE with its header filled, or NULL with the loss counted. CLASS and KIND are constants. */
@@ -133,10 +144,10 @@ static __always_inline __u64 wakeup_flags(struct hook_config *cfg)
 #define EMIT_RESERVE(TYPE, KIND, CLASS, AGENT, PID, START) \
 	EMIT_RESERVE_AT(TYPE, KIND, CLASS, AGENT, PID, START, bpf_ktime_get_boot_ns())
 
-#define EMIT_SUBMIT(RECORD)                                                    \
-	({                                                                     \
-		struct hook_config *__cfg = config_get();                      \
-		bpf_ringbuf_submit((RECORD), __cfg ? wakeup_flags(__cfg) : 0); \
+#define EMIT_SUBMIT(RECORD)                                                                           \
+	({                                                                                            \
+		struct hook_config *__cfg = config_get();                                             \
+		bpf_ringbuf_submit((RECORD), __cfg ? wakeup_flags(__cfg, (RECORD)->header.kind) : 0); \
 	})
 
 #endif

@@ -48,6 +48,8 @@ struct {
 MAP_HASH(losses, struct account, __u64, 16384);
 MAP_ARRAY(hook_config, BPF_MAP_TYPE_ARRAY, struct hook_config, 1);
 MAP_ARRAY(sequences, BPF_MAP_TYPE_PERCPU_ARRAY, __u64, 1);
+/* The reader's position in the ring, plus 1, for which it was last woken by a record that does not wait. */
+MAP_ARRAY(woken, BPF_MAP_TYPE_ARRAY, __u64, 1);
 /*
  * Not 0 once an agent was isolated, so that until then no packet pays for the look into the agents map (40 ns). Set together with
  * the flag, by control.bpf.c; whoever releases the last isolated agent may clear it.

@@ -31,7 +31,7 @@ NICE = -15
 """Where there is no crowd, where real time is refused, or after a runaway."""
 CROWD = 4
 """So many that run or want to, for each processor, are a crowd."""
-LOOK_S = 0.1
+LOOK_S = 0.2
 """Seconds between two looks for one; what it delays until then is a fraction of a second."""
 CALM_S = 1.0
 """Seconds without one after which it is over."""

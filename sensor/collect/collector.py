@@ -1,8 +1,8 @@
 """The loop from ring to spool: read, decode, put in order, make durable, and only then let the kernel reuse the space.
 
-Reading never waits: listeners see a record within 8 ms. What was read is made durable at a pace of its own (pace.py), at
-most 8 batches of 1 000 records with one sync. Wakeups from the kernel are batched, so the ring is also polled. From reading
-to the commit the ring's descriptor is not watched: it stays readable until then.
+What was read is made durable at a pace of its own (pace.py), at most 8 batches of 1 000 records with one sync. The kernel
+wakes us for the first record after a commit, and for the first that is prompt; for others listeners wait a few hundredths of a
+second.
 
 Events that the sensor makes itself are put among the records by their time, so that an enrolment stands before its
 agent's first fork and an end after its last exit, whatever order the two arrived in."""
@@ -10,6 +10,7 @@ agent's first fork and an end after its last exit, whatever order the two arrive
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,14 +22,12 @@ from sensor.collect.identity import SensorRecords
 from sensor.collect.loss import LossLedger
 from sensor.collect.lot import BATCH_RECORDS, Lot, Subscriber
 from sensor.collect.outbox import Outbox
-from sensor.collect.pace import LEAST_SECONDS, Pace
+from sensor.collect.pace import Pace
 from sensor.collect.ports import Kernel, Sink
 from sensor.errors import SpoolFull
 
-POLL_SECONDS = 0.008
-"""Half of it is the mean wait of a record that did not wake us: 5 ms of the 10 ms that an event may take to the
-wire."""
-LOSS_NS = 100_000_000
+LOSS_NS = 250_000_000
+"""So often the loss counters are read."""
 YIELD_SECONDS = 0.2
 """A kill has the processor and the interpreter to itself for so long; as long again is the collector's. The ring holds a
 second of what a fork bomb makes."""
@@ -51,8 +50,8 @@ class Collector:
         self._wake = asyncio.Event()
         self._stopping = False
         self._loss_due = 0
-        self._watching = False
-        self._watch_from = 0.0
+        self._wakeups = select.epoll(1)
+        self._wakeups.register(kernel.ring.fd, select.EPOLLIN | select.EPOLLET)
         self._timer: asyncio.TimerHandle | None = None
         self._read_ahead: list[bytes] = []
         self._to_commit = False
@@ -99,6 +98,8 @@ class Collector:
     async def run(self) -> None:
         """Collect until `stop`, or until cancelled; what was read and not synced is read again by the next sensor."""
         self._loop = asyncio.get_running_loop()
+        # edge-triggered, in an epoll of our own: the ring's descriptor itself is readable from the first record to the commit
+        self._loop.add_reader(self._wakeups.fileno(), self._readable)
         try:
             while True:
                 await self._give_way()
@@ -110,8 +111,8 @@ class Collector:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-            if self._watching:
-                self._loop.remove_reader(self._kernel.ring.fd)
+            self._loop.remove_reader(self._wakeups.fileno())
+            self._wakeups.close()
             self._writer.shutdown(wait=False)
             self._lot.close()
             self._outbox.close()
@@ -202,41 +203,30 @@ class Collector:
 
     async def _wait(self) -> None:
         """Until there is something to read, to make durable or to tell, or it is time to look at the loss counters."""
-        assert self._loop is not None
         self._wake.clear()
         if self._outbox or self._stopping:
             return
-        self._poll()
+        self._look()
         await self._wake.wait()
-        assert self._timer is not None
-        self._timer.cancel()
-
-    def _poll(self) -> None:
-        """Set the timer, and watch the ring's descriptor unless it is readable anyway."""
-        assert self._loop is not None
-        now = self._loop.time()
-        wait = POLL_SECONDS
-        if self._lot:
-            wait = max(0.0, min(wait, self._pace.due - now))
-        elif not self._watching and not self._to_commit and now >= self._watch_from:
-            self._watching = True
-            self._loop.add_reader(self._kernel.ring.fd, self._readable)
-        self._timer = self._loop.call_later(wait, self._look)
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _look(self) -> None:
-        """The poll: a callback and not a turn, for it runs a hundred times a second while nothing happens."""
+        """A callback of the timer and not a turn, for it runs many times a second while nothing happens. Also once after each
+        commit: for a record that came before it the kernel wakes nobody."""
         assert self._loop is not None
         self._read_ahead = self._kernel.ring.read(BATCH_RECORDS)
-        due = self._pace.due <= self._loop.time() if self._lot else boottime_ns() >= self._loss_due
-        if self._read_ahead or due:
+        now = self._loop.time()
+        if self._lot:
+            wait = min(self._pace.look_seconds, self._pace.due - now)
+        else:
+            wait = (self._loss_due - boottime_ns()) / 1e9
+        if self._read_ahead or wait <= 0:
             self._wake.set()
         else:
-            self._poll()
+            self._timer = self._loop.call_later(wait, self._look)
 
     def _readable(self) -> None:
-        # Until the commit the descriptor would stay readable; also for a record that is reserved and not yet submitted.
-        assert self._loop is not None
-        self._loop.remove_reader(self._kernel.ring.fd)
-        self._watching = False
-        self._watch_from = self._loop.time() + LEAST_SECONDS
+        """The kernel woke us; also for a record that is reserved and not yet submitted."""
+        self._wakeups.poll(0)
         self._wake.set()

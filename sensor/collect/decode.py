@@ -70,6 +70,8 @@ def decode_into(record: bytes, event: event_pb2.Event) -> None:
         entry[0](record, flags, event)
     except struct.error:
         raise UndecodableRecord(f"record of kind {kind} is too short ({len(record)} bytes)", agent, entry[1]) from None
+    except ValueError as error:  # a number that the field cannot hold
+        raise UndecodableRecord(f"record of kind {kind}: {error}", agent, entry[1]) from None
     except UndecodableRecord as error:
         raise UndecodableRecord(str(error), agent, entry[1]) from None
 

@@ -2,34 +2,47 @@
 
 Every time costs the same, however little is in it: a sync here, a message, a transaction in the plane. Births and ends of
 processes are most of what a build or a test run makes, and what detectors act on comes with something else: a connection, a
-first packet. So the former wait for company, and the latter leaves at once and takes them along. After a pause, so does
-whatever comes first.
+first packet. So the former wait for company, and the latter leaves at once and takes them along. Without a pause, times are
+further and further apart.
 """
 
 from __future__ import annotations
+
+import time
 
 from sensor.kernel.enums import EventKind
 
 LEAST_SECONDS = 0.005
 """Times are at least this far apart, so that a burst is one."""
-MOST_SECONDS = 0.04
-"""Nothing waits longer: less than half of the 100 ms from event to alert."""
+SOON_SECONDS = 0.03
+"""What is prompt waits so long at most; the others at first."""
+MOST_SECONDS = 0.25
+"""Nothing waits longer; half of the 0.5 s from event to alert beside a flood."""
+SOON_PAUSE_SECONDS, PAUSE_SECONDS = 0.03, 0.5
+"""So long with nothing after one, and the next time is as close as at first: what is prompt, the others."""
+SOON_LATER, LATER = 1.1, 1.5
+"""So much further apart each time."""
+LOOK_SECONDS = 0.008
 EACH_SECONDS = 0.0005
-"""A flood goes in few large lots: so much more space for each record of the last one."""
+"""A flood goes in few large lots: so much more distance for each record of the last one."""
 _PATIENT = frozenset((EventKind.FORK, EventKind.EXEC, EventKind.EXIT))
 
 
 class Pace:
-    """For one reader of a ring; times are the event loop's."""
+    """For one reader of a ring; times are time.monotonic(), as an event loop's."""
 
     def __init__(self) -> None:
         self._stored = 0.0
-        self._pause = LEAST_SECONDS
+        self._distance = LEAST_SECONDS
+        self._patience = SOON_SECONDS
+        self._since = 0.0
         self._waiting = 0
         self._prompt = False
 
     def add(self, kind: int) -> None:
         """A record of this kind (enum event_kind) waits from now on."""
+        if not self._waiting:
+            self._since = time.monotonic()
         self._waiting += 1
         if kind not in _PATIENT:
             self._prompt = True
@@ -39,13 +52,22 @@ class Pace:
         self._prompt = True
 
     @property
+    def look_seconds(self) -> float:
+        """How often to look for more while something waits: more seldom while nothing does that is prompt, for the kernel wakes
+        us for that."""
+        return LOOK_SECONDS if self._prompt else SOON_SECONDS
+
+    @property
     def due(self) -> float:
         """When what waits is to be stored."""
-        return self._stored + (self._pause if self._prompt else MOST_SECONDS)
+        return self._stored + self._distance if self._prompt else self._since + self._patience
 
     def stored(self, now: float) -> None:
         """Nothing waits any more."""
+        quiet = self._since - self._stored
+        self._distance = self._distance * SOON_LATER if quiet < SOON_PAUSE_SECONDS else 0.0
+        self._distance = min(SOON_SECONDS, max(LEAST_SECONDS, self._waiting * EACH_SECONDS, self._distance))
+        self._patience = min(MOST_SECONDS, self._patience * LATER) if quiet < PAUSE_SECONDS else SOON_SECONDS
         self._stored = now
-        self._pause = min(MOST_SECONDS, max(LEAST_SECONDS, self._waiting * EACH_SECONDS))
         self._waiting = 0
         self._prompt = False

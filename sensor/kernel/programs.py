@@ -250,6 +250,7 @@ SHARED_MAPS = (
     "losses",
     "hook_config",
     "sequences",
+    "woken",
     "isolating",
     "tag_filter",
     "tag_count",

@@ -12,7 +12,7 @@ class KernelSettings:
     ring_bytes: int = 4 * 1024 * 1024
     """Bytes of the ring, a power of two. Its pages are mapped twice, so touched memory counts double: not above 4 MB."""
     wakeup_bytes: int = 256 * 1024
-    """Fill at which the reader is woken; below it the reader's own timer (8 ms) finds the records."""
+    """Fill at which the reader is woken in any case; below, for the first record and the first that does not wait."""
     tag_memory_bytes: int = 16 * 1024 * 1024
     """Most memory that the tag hash may take, at about 96 bytes an entry; it has pid_max entries where those fit."""
     tag_high_water: float = 0.875

@@ -31,6 +31,7 @@ SEALED = (
     "strangers",
     "isolating",
     "sequences",
+    "woken",
     "owners",
     "untagged",
     "untagged_count",

@@ -9,9 +9,7 @@ from dataclasses import fields
 import pytest
 
 from sensor import settings
-from sensor.collect.collector import POLL_SECONDS
 from sensor.errors import StartFailed
-from sensor.kernel.settings import KernelSettings
 from sensor.ship.spool import CAP_BYTES
 
 
@@ -67,10 +65,6 @@ def test_the_spool_may_be_larger() -> None:
     read = settings.Settings.from_environment({"RUBICON_SENSOR_SPOOL_CAP_BYTES": str(20 << 30)})
     assert read.spool.cap_bytes == 20 << 30
     assert settings.SpoolSettings().cap_bytes == CAP_BYTES
-
-
-def test_the_documented_poll_is_the_collectors() -> None:
-    assert f"({POLL_SECONDS * 1000:g} ms)" in inspect.getsource(KernelSettings)
 
 
 def test_defaults_are_positive() -> None:

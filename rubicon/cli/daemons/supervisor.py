@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -20,6 +22,8 @@ from rubicon.v1.instance import Instance
 DAEMONS = ("rubicon-plane", "rubicon-sensor")
 LOGS = ("plane.log", "sensor.log", "supervisor.log")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+LOOK_S = 0.5
+"""Seconds between two looks at the logs' sizes; a daemon that ends or is stopped is seen at once."""
 STEADY_S = 30.0
 """Seconds after which a daemon counts as well, and its next death as the first."""
 STOP_S = 10.0
@@ -116,12 +120,16 @@ def _supervise(instance: Instance, recorded: Callable[[], None]) -> None:
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _frame: asked.append(number))
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # that it comes is all: it ends the sleep
+    signals, told_of = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(told_of, warn_on_full_buffer=False)
+    sleep = functools.partial(_asked_within, asked=asked, signals=signals)
     try:
         for daemon in daemons:
             daemon.start()
         _record(instance, daemons)
         recorded()
-        while not _asked_within(FIRST_PAUSE_S, asked):
+        while not sleep(LOOK_S if told else FIRST_PAUSE_S):
             if not told and start.running(instance):
                 notify("READY=1")
                 told = True
@@ -129,7 +137,7 @@ def _supervise(instance: Instance, recorded: Callable[[], None]) -> None:
                 logfile.bound(instance.log_dir / name)
             daemons[-1].wake()  # who opens a file that the sensor guards waits for it, the plane too
             for daemon in daemons:
-                if daemon.ended() and not _asked_within(daemon.pause, asked):
+                if daemon.ended() and not sleep(daemon.pause, whole=True):
                     daemon.pause = min(daemon.pause * 2, LONGEST_PAUSE_S)
                     daemon.start()
                     _record(instance, daemons)
@@ -140,11 +148,13 @@ def _supervise(instance: Instance, recorded: Callable[[], None]) -> None:
         record.forget(instance)
 
 
-def _asked_within(seconds: float, asked: list[int]) -> bool:
-    """Sleep, in steps, unless the end was asked for."""
+def _asked_within(seconds: float, *, asked: list[int], signals: int, whole: bool = False) -> bool:
+    """Sleep, unless the end was asked for; also a shorter time when a signal comes, unless it must be the whole."""
     until = time.monotonic() + seconds
     while not asked and (left := until - time.monotonic()) > 0:
-        time.sleep(min(left, FIRST_PAUSE_S))
+        came = select.select([signals], [], [], left)[0] and os.read(signals, 4096)
+        if came and not whole:
+            break
     return bool(asked)
 
 

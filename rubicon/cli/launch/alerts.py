@@ -6,6 +6,7 @@ import contextlib
 import math
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
@@ -14,6 +15,9 @@ from rubicon.cli.launch.room import awaited, room
 if TYPE_CHECKING:
     from rubicon.client.records.alert import Alert
     from rubicon.client.sync import Client
+
+AGAIN_S = 0.05
+"""Seconds between two questions after an agent that the plane does not know yet."""
 
 
 class AlertPrinter:
@@ -42,7 +46,7 @@ class AlertPrinter:
             self._client.close()
 
     def _watch(self) -> None:
-        from rubicon.client.errors import AgentKilledError, RubiconError
+        from rubicon.client.errors import AgentKilledError, AgentNotFound, RubiconError
         from rubicon.client.sync import Client
 
         if not room():
@@ -51,20 +55,27 @@ class AlertPrinter:
             awaited(math.inf)
         try:
             self._client = Client()
-            for alert in self._client.alerts.watch(self._agent_id, existing=True):
-                with self._lock:
-                    if self._file is None and self._busy():
-                        self._waiting.append(alert)
-                    else:
-                        waiting, self._waiting = self._waiting, []
-                        for each in [*waiting, alert]:
-                            self._show(each)
+            while not self._over:
+                with contextlib.suppress(AgentNotFound):
+                    self._follow(self._client)
+                    return
+                time.sleep(AGAIN_S)  # the sensor has it, and the plane soon will
         except AgentKilledError:
             pass  # the summary says so
         except RubiconError as error:
             with self._lock:
                 if not self._over:  # the watch was still beginning when all had been shown already
                     print(f"rubicon: alerts are not shown any more: {error.message}", file=self._file or sys.stderr)
+
+    def _follow(self, client: Client) -> None:
+        for alert in client.alerts.watch(self._agent_id, existing=True):
+            with self._lock:
+                if self._file is None and self._busy():
+                    self._waiting.append(alert)
+                else:
+                    waiting, self._waiting = self._waiting, []
+                    for each in [*waiting, alert]:
+                        self._show(each)
 
     def _show(self, alert: Alert) -> None:
         from rubicon.cli.render.lines import alert_block

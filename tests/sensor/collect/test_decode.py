@@ -176,6 +176,12 @@ def test_unix_connect_says_who_listens() -> None:
     assert not nobody.HasField("peer")
 
 
+def test_a_number_that_no_field_can_hold_is_refused() -> None:
+    with pytest.raises(UndecodableRecord, match="record of kind 19: ") as refused:
+        decode(records.unix_connect(b"/run/x.sock", 1 << 31))
+    assert refused.value.agent == records.AGENT
+
+
 @pytest.mark.parametrize("kind", sorted(DECODERS))
 def test_every_truncation_of_every_kind_is_refused_and_belongs_to_someone(kind: int) -> None:
     whole = {1: records.fork(), 2: records.execute(), 3: records.exited(0), 4: records.join(), 17: records.payload(),

@@ -10,13 +10,15 @@ import pytest
 
 from rubicon.cli.launch.alerts import AlertPrinter
 from rubicon.client import sync
-from rubicon.client.errors import RubiconError
+from rubicon.client.errors import AgentNotFound, RubiconError
 
 
 class Stream:
     """A client whose only stream ends with an error once it is closed."""
 
     made: list[Stream]
+    unknown = 0
+    """Streams that end because the plane does not know the agent yet."""
 
     def __init__(self) -> None:
         self.alerts = self
@@ -24,6 +26,9 @@ class Stream:
         self.made.append(self)
 
     def watch(self, *_: object, **__: object) -> Iterator[object]:
+        if self.unknown:
+            self.unknown -= 1
+            raise AgentNotFound("no agent is called so")
         assert self._closed.wait(60)
         raise RubiconError("the client is closed")
         yield
@@ -68,3 +73,17 @@ def test_an_end_before_that_is_told(streams: list[Stream]) -> None:
     begun(streams).close()
     ended()
     assert out.getvalue() == "rubicon: alerts are not shown any more: the client is closed\n"
+
+
+def test_an_agent_that_the_plane_does_not_know_yet_is_asked_for_again(
+    streams: list[Stream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stream, "unknown", 2)
+    out = io.StringIO()
+    printer = AlertPrinter("a", lambda: False, out)
+    stream = begun(streams)
+    while stream.unknown:
+        threading.Event().wait(0.005)
+    printer.finish([])
+    ended()
+    assert out.getvalue() == ""
