@@ -16,8 +16,10 @@ from bench.stats import Interval, interval
 from rubicon import Client
 from rubicon.v1.instance import Instance
 
-RATE = 50_000
-"""Events a second that are made."""
+BAR = 50_000
+"""Events a second that are to be stored."""
+RATE = 52_000
+"""Events a second that are made: a little more, for the agents that make them do not begin and end in the same instant."""
 FORKS = 1_000
 """Processes a second among them: two records each."""
 SETTLED_S = 1.0
@@ -48,7 +50,7 @@ def measure(runs: int, seconds: float) -> list[Row]:
             f"ring → stored, an event, at {rate} a second for {seconds:g} s",
             "µs an event",
             interval(each_us),
-            1e6 / RATE,
+            1e6 / BAR,
             runs,
         ),
         Row("ring → stored, behind at the end of that", "s", interval(late_s), None, runs),

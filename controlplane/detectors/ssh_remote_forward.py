@@ -63,8 +63,10 @@ DETECTOR = Detector(
 def detect(event: event_pb2.Event, agent: AgentView, memory: Memory) -> Iterator[Finding]:
     """Takes one event, in kernel order as far as the host gave it."""
     kind = event.WhichOneof("kind")
-    process = process_key(event.process)
     conversations, relays = memory.conversations, memory.relays
+    if kind == "packet" and not conversations.by_cookie:  # most records are packets, and most agents speak no SSH
+        return
+    process = process_key(event.process)
     touched: list[Case] = []
     if kind == "packet":
         conversation, pattern = conversations.packet(event)

@@ -66,20 +66,16 @@ class Memory:
 def detect(event: event_pb2.Event, agent: AgentView, memory: Memory) -> Iterator[Finding]:
     """Takes one event."""
     kind = event.WhichOneof("kind")
-    key = process_key(event.process)
     if kind == "listen":
         memory.listeners.add(event.listen.flow)
     elif kind == "close":
         memory.listeners.close(event.close.flow.cookie)
-    elif key is None:
-        return
-    elif kind == "exec":
-        yield from _exec(event, key, agent)
-    elif kind == "unix_connect":
-        yield from _unix(event, key, agent)
-    else:
-        flow = event.establish.flow if kind == "establish" else event.payload.flow
-        yield from _port(event, flow.cookie, agent, memory)
+    elif kind == "payload":
+        yield from _port(event, event.payload.flow.cookie, agent, memory)
+    elif kind == "establish":
+        yield from _port(event, event.establish.flow.cookie, agent, memory)
+    elif (key := process_key(event.process)) is not None:
+        yield from _exec(event, key, agent) if kind == "exec" else _unix(event, key, agent)
 
 
 def _exec(event: event_pb2.Event, key: ProcessKey, agent: AgentView) -> Iterator[Finding]:
@@ -157,10 +153,12 @@ def _severity(asked: Broker, connect: event_pb2.UnixConnect, image: Image) -> in
 
 def _port(event: event_pb2.Event, cookie: int, agent: AgentView, memory: Memory) -> Iterator[Finding]:
     flow = agent.flow(cookie)
-    if flow is None or flow.process is None or not ports.local(flow):
+    if flow is None:
         return
     speaks = bool(flow.ssh_inbound and flow.ssh_outbound)
     if event.HasField("payload") and not speaks:
+        return
+    if flow.process is None or not ports.local(flow):
         return
     name = ports.SSH if speaks else ports.BROKERS.get(flow.destination_port)
     if name is None or memory.listeners.has(flow, agent):

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from rubicon.v1 import event_pb2, process_pb2
 
+_new = tuple.__new__  # without the constructor's detour through Python: most of all records need a key
+
 
 class Boot(NamedTuple):
     """One boot of one host."""
@@ -46,7 +48,7 @@ class RecordKey(NamedTuple):
 def process_key(message: process_pb2.ProcessKey) -> ProcessKey | None:
     """The key in a message; None when it names nobody (pid 0)."""
     pid = message.pid
-    return ProcessKey(pid, message.start_time_ns) if pid else None
+    return _new(ProcessKey, (pid, message.start_time_ns)) if pid else None
 
 
 def record_key(event: event_pb2.Event) -> RecordKey:

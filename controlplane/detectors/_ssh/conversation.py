@@ -82,7 +82,8 @@ class Conversations:
 
     def payload(self, event: event_pb2.Event, agent: AgentView) -> Conversation | None:
         """First bytes of a flow; the conversation when these bytes told something new about it."""
-        payload, cookie = event.payload, event.payload.flow.cookie
+        payload = event.payload
+        cookie = payload.flow.cookie
         if (known := self.by_cookie.get(cookie)) is not None:
             side = known.outbound if payload.outbound else known.inbound
             before = known.serves
