@@ -28,6 +28,8 @@ BARS_MS = {
     ("kill", "fork bomb, 500-way, no cgroup of its own"): 300,
     ("isolate", "100 processes, 1 000 sockets"): 500,
 }
+BOMBS = 5
+"""Bombs of a kind for one small tree."""
 
 
 @dataclass
@@ -64,7 +66,7 @@ HEAD = (
 
 
 def measure(rounds: int) -> list[Timings]:
-    """All of them; `rounds` of the small trees, fewer of the large ones."""
+    """All of them; `rounds` of the small trees, fewer of the large ones, more of the bombs."""
     os.environ["RUBICON_INSTANCE"] = ENVIRONMENT["RUBICON_INSTANCE"]
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
 
@@ -90,12 +92,12 @@ def measure(rounds: int) -> list[Timings]:
                     timed("isolate", tree, agent.isolate)
                     timed("release", tree, agent.release)
                     timed("kill", tree, agent.kill)
-        for _ in range(rounds):
+        for _ in range(BOMBS * rounds):
             _bomb(client, "64", "fork bomb, 64-way", timed)
     os.environ["RUBICON_SENSOR_ENROL_MOVE"] = ENVIRONMENT["RUBICON_SENSOR_ENROL_MOVE"] = "never"
     try:
         with up(), Client() as client:
-            for _ in range(rounds):
+            for _ in range(BOMBS * rounds):
                 _bomb(client, "500", "fork bomb, 500-way, no cgroup of its own", timed)
     finally:
         del os.environ["RUBICON_SENSOR_ENROL_MOVE"], ENVIRONMENT["RUBICON_SENSOR_ENROL_MOVE"]

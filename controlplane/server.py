@@ -262,6 +262,7 @@ async def serve(plane: Plane, place: priority.Place | None = None) -> None:
         if place:
             if not place.able:
                 _log.info("no real-time scheduling here: a stop may take seconds beside agents that burn every core")
+            plane.precedence.hurry = place.hurry
             ends.add(asyncio.create_task(place.keep()))
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     _log.info("plane stopping")

@@ -164,6 +164,7 @@ class _Sensor:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
         self._place = priority.Place()
+        self._killer.hurry = self._place.hurry
         self._loop.add_signal_handler(priority.RUNAWAY, self._ran_away)
         if not self._place.able:
             log.info("no real-time scheduling here: a kill may take seconds on a busy host")

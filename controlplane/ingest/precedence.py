@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 MOST = 0.5
 """Seconds. A kill of a fork bomb takes half of it at most; a sensor's window and its spool hold what comes meanwhile."""
@@ -18,6 +18,8 @@ class Precedence:
     """For the event loop's thread."""
 
     def __init__(self) -> None:
+        self.hurry: Callable[[], None] = lambda: None
+        """Called when a stop begins."""
         self._under_way = 0
         self._since = 0.0
         self._free_until = 0.0
@@ -30,6 +32,7 @@ class Precedence:
         if not self._under_way:
             self._since = max(asyncio.get_running_loop().time(), self._free_until)
             self._over.clear()
+        self.hurry()
         self._under_way += 1
         try:
             yield

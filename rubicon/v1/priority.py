@@ -1,4 +1,4 @@
-"""The daemons' place in the scheduler: an ordinary process at a high nice value, and before all others while there is a crowd.
+"""The daemons' place in the scheduler: ordinary processes, favoured ones; before all others beside a crowd, and during a stop.
 
 A crowd is an agent that burns every core and more, and it must delay no kill. Measured with a 64-way fork bomb on two cores, at
 the sensor, from request to verified: 0.07 to 0.16 s as SCHED_RR, up to 4 s as an ordinary process, also at nice -20: whichever
@@ -18,6 +18,7 @@ import contextlib
 import os
 import resource
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -34,20 +35,21 @@ CROWD = 4
 LOOK_S = 0.2
 """Seconds between two looks for one; what it delays until then is a fraction of a second."""
 CALM_S = 1.0
-"""Seconds without one after which it is over."""
+"""Seconds without one, or after a stop has begun, after which it is over."""
 _RLIMIT_RTTIME = 15  # include/uapi/asm-generic/resource.h; in microseconds, and the resource module does not name it
 
 
 class Place:
-    """Of this process; for the thread of its event loop."""
+    """Of this process. All but `hurry` is for the thread of its event loop."""
 
     def __init__(self) -> None:
         """Be an ordinary process."""
         self.able = _before_others()
         """Real time is allowed here. Where it is not, a stop may take seconds beside a crowd."""
         _like_others()
+        self._lock = threading.RLock()  # re-entered by the signal's handler
         self._first = False
-        self._crowded = 0.0
+        self._asked = 0.0
         self._not_before = 0.0
         self._most = CROWD * (os.cpu_count() or 1)
 
@@ -65,18 +67,29 @@ class Place:
     def look(self, running: int, now: float) -> None:
         """`running` threads of this host run or want to, at this time in seconds."""
         if running > self._most:
-            self._crowded = now
-            if self.able and not self._first and now >= self._not_before:
-                self._first = _before_others()
-        elif self._first and now >= self._crowded + CALM_S:
-            self._first = False
-            _like_others()
+            self._go_first(now)
+            return
+        with self._lock:
+            if self._first and now >= self._asked + CALM_S:
+                self._first = False
+                _like_others()
+
+    def hurry(self) -> None:
+        """A stop begins: do not wait for the next look. Any thread may call."""
+        self._go_first(time.monotonic())
 
     def ran_away(self) -> None:
         """A thread ran for a second without blocking: a defect, or a machine that stood still. Let others run first."""
-        self._first = False
-        self._not_before = time.monotonic() + AGAIN_S
-        _like_others()
+        with self._lock:
+            self._first = False
+            self._not_before = time.monotonic() + AGAIN_S
+            _like_others()
+
+    def _go_first(self, now: float) -> None:
+        with self._lock:
+            self._asked = now
+            if self.able and not self._first and now >= self._not_before:
+                self._first = _before_others()
 
 
 def _before_others() -> bool:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,8 @@ class Killer:
         self._condemner = Condemner(self._kernel.condemning)
         self._active: dict[int, int] = {}
         """Agents being killed, with the number of kills."""
+        self.hurry: Callable[[], None] = lambda: None
+        """Called when a kill begins."""
 
     def kill_agent(self, agent: Living, order: Order) -> response_pb2.Response:
         """Kill every process of an agent.
@@ -73,6 +75,7 @@ class Killer:
             TargetProtected: pid 1, the caller or one of its ancestors is in the set, and it is not forced.
         """
         started = time.monotonic_ns()
+        self.hurry()
         response = self._record.requested(response_pb2.ACTION_KILL, agent, order)
         hunt = self._hunt(agent, order)
         refuse_protected(hunt, order.caller, force=order.force)
@@ -98,6 +101,7 @@ class Killer:
             TargetProtected: as for `kill_agent`.
         """
         started = time.monotonic_ns()
+        self.hurry()
         response = self._record.requested(response_pb2.ACTION_KILL, agent, order, target)
         hunt = self._hunt(agent, order, target)
         refuse_protected(hunt, order.caller, force=order.force)

@@ -31,6 +31,10 @@ assert policies() == {os.SCHED_RR}
 place.look(few, now + priority.CALM_S)
 assert policies() == {os.SCHED_OTHER}
 assert os.getpriority(os.PRIO_PROCESS, 0) == priority.NICE
+place.hurry()
+assert policies() == {os.SCHED_RR}
+place.look(few, time.monotonic() + priority.CALM_S)
+assert policies() == {os.SCHED_OTHER}
 place.look(crowd, now + 2)
 assert policies() == {os.SCHED_RR}
 end = time.monotonic() + 20
