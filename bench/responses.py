@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import socket
 import subprocess
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ BARS_MS = {
     ("kill", "fork bomb, 500-way, no cgroup of its own"): 300,
     ("isolate", "100 processes, 1 000 sockets"): 500,
 }
+SOCKETS = 1000
+"""Of a tree with sockets."""
 BOMBS = 5
 """Bombs of a kind for one small tree."""
 
@@ -153,22 +156,30 @@ def _tree(name: str, count: int, how: str, port: int) -> Iterator[str]:
         command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         assert process.stdout
-        if process.stdout.readline() != "ready\n":
-            raise RuntimeError(f"the tree of {count} did not grow")
-        yield name
-        process.wait(timeout=60)
+        try:
+            if process.stdout.readline() != "ready\n":
+                raise RuntimeError(f"the tree of {count} did not grow")
+            yield name
+            process.wait(timeout=60)
+        except BaseException:
+            process.terminate()
+            raise
 
 
 @contextmanager
 def _accepting() -> Iterator[int]:
-    """A server that keeps what it accepts; its port."""
-    held: list[socket.socket] = []
+    """A server that keeps what it accepts, as many as the last trees have; its port."""
+    held: deque[socket.socket] = deque()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as server:
 
         def serve() -> None:
             while True:
                 try:
                     held.append(server.accept()[0])
+                    if len(held) > 4 * SOCKETS:
+                        held.popleft().close()
                 except OSError:
                     return
 

@@ -85,6 +85,10 @@ class Watches:
             agent.ended_wall_ns = wall_ns
         return agent
 
+    def bury(self, boot: Boot, agent_id: str) -> None:
+        """The agent ended before this plane was started: late records of it change nothing."""
+        self._host(boot).tree.bury(agent_id)
+
     def kill_failed(self, agent_id: str) -> None:
         """A kill of the agent did not succeed: the next alert that asks for one gets one."""
         watch = self._watch_of(agent_id)

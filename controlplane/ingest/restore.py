@@ -12,11 +12,16 @@ from controlplane import logs
 from controlplane.errors import StoreUnavailable
 from controlplane.model import Boot, HostKey, KnownAlert
 from controlplane.model.changes import Changes
+from controlplane.store import convert
 from controlplane.store.events import Query
 from controlplane.store.store import Store
-from rubicon.v1 import coverage_pb2, event_pb2
+from rubicon.v1 import agent_pb2, coverage_pb2, event_pb2
 
 _log = logs.get("ingest")
+LATELY_NS = 60_000_000_000
+"""An agent that ended so shortly before the plane did may have records that are still to come."""
+ENDED = 65_536
+"""Ended agents that are remembered by id, the newest: the others' late records are in no spool any more."""
 
 
 class Restorable(Protocol):
@@ -28,6 +33,12 @@ class Restorable(Protocol):
     def cover(self, boot: Boot, coverage: coverage_pb2.Coverage) -> None:
         """Take over what a host sees."""
 
+    def bury(self, boot: Boot, agent_id: str) -> None:
+        """This agent has ended."""
+
+    def killed(self, agent_id: str, reason: str, wall_ns: int) -> object:
+        """A kill of this agent was verified."""
+
     def restore(
         self, stream: HostKey, events: Sequence[event_pb2.Event], known_alerts: Mapping[str, KnownAlert]
     ) -> Changes:
@@ -35,7 +46,7 @@ class Restorable(Protocol):
 
 
 async def restore(store: Store, pipeline: Restorable) -> list[tuple[HostKey, Changes]]:
-    """Replay the events of living agents, in stored order.
+    """Replay the events of agents that live or have just ended, in stored order; remember that the others have ended.
 
     Returns:
         What followed from the replay and is not stored yet (for example an alert of a detector that is new in this
@@ -52,13 +63,17 @@ async def restore(store: Store, pipeline: Restorable) -> list[tuple[HostKey, Cha
     for number, rows in groupby(sorted(seen), key=lambda row: row[0]):
         pipeline.remember(store.boot(number), [(epoch, cpu, state) for _, epoch, cpu, state in rows])
     living = [agent for boot_number, agent in await asyncio.to_thread(store.entities.living_agents) if boot_number]
-    if not living:
+    ended = [agent for _, agent in await asyncio.to_thread(store.entities.lately_ended_agents, LATELY_NS)]
+    agents = frozenset(agent.id for agent in (*living, *ended))
+    for number, agent_id in await asyncio.to_thread(store.entities.ended_agents, ENDED):
+        if agent_id not in agents:
+            pipeline.bury(store.boot(number), agent_id)
+    if not agents:
         return []
-    agents = frozenset(agent.id for agent in living)
     # A response that was wanted when the plane died, and not yet begun, is wanted again, with the same id.
     known = await asyncio.to_thread(store.entities.settled_alerts, agents)
     # No agent has events from before it was started.
-    since = min(agent.started_at.seconds for agent in living) * 1_000_000_000 - 1_000_000_000
+    since = min(agent.started_at.seconds for agent in (*living, *ended)) * 1_000_000_000 - 1_000_000_000
     news: list[tuple[HostKey, Changes]] = []
     count = 0
     parts = store.events.read(Query(agents=agents, since_ns=max(0, since)), 0, store.writer.head)
@@ -77,5 +92,10 @@ async def restore(store: Store, pipeline: Restorable) -> list[tuple[HostKey, Cha
         changes = pipeline.restore(stream, [stored.event for stored in part], known)
         if changes.alert_of or changes.responses:
             news.append((stream, Changes(responses=changes.responses, alert_of=changes.alert_of)))
-    _log.info("restored", agents=len(living), events=count, seconds=round(time.monotonic() - begin, 3))
+    for agent in ended:
+        if agent.state == agent_pb2.AGENT_STATE_KILLED:  # which the response said, perhaps before the events
+            pipeline.killed(agent.id, agent.reason, convert.nanoseconds(agent.ended_at))
+    _log.info(
+        "restored", agents=len(living), ended=len(ended), events=count, seconds=round(time.monotonic() - begin, 3)
+    )
     return news

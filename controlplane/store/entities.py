@@ -110,6 +110,23 @@ class EntityReader:
         rows = self._all(select(table.c.boot, table.c.body).where(table.c.state.in_(LIVING)))
         return [(row.boot or 0, agent_pb2.Agent.FromString(row.body)) for row in rows]
 
+    def lately_ended_agents(self, within_ns: int) -> list[tuple[int, agent_pb2.Agent]]:
+        """(boot number, agent) of all that ended so shortly before their host was last heard of, or later."""
+        table, boots = schema.agents, schema.boots
+        found = (
+            select(table.c.boot, table.c.body)
+            .join(boots, boots.c.id == table.c.boot)
+            .where(table.c.state.not_in(LIVING), table.c.ended_ns >= boots.c.last_seen_ns - within_ns)
+        )
+        return [(row.boot, agent_pb2.Agent.FromString(row.body)) for row in self._all(found)]
+
+    def ended_agents(self, most: int) -> list[tuple[int, str]]:
+        """(boot number, id) of those that have ended, the newest `most`, oldest first."""
+        columns = schema.agents.c
+        found = select(columns.boot, columns.id).where(columns.state.not_in(LIVING), columns.boot.is_not(None))
+        rows = self._all(found.order_by(columns.ended_ns.desc(), columns.id).limit(most))
+        return [(row.boot, row.id) for row in reversed(rows)]
+
     def processes(self, agent_id: str, *, all_: bool) -> list[process_pb2.Process]:
         """An agent's processes, oldest first."""
         columns = schema.processes.c

@@ -46,6 +46,12 @@ class HostTree:
         """The agent has finished: it may leave after a while."""
         self._ended[agent_id] = self.shared.now_ns
 
+    def bury(self, agent_id: str) -> None:
+        """The agent has ended and left memory, before this plane was started: a late record does not revive it."""
+        self._gone[agent_id] = None
+        if len(self._gone) > self.shared.limits.agent_tombstones:
+            del self._gone[next(iter(self._gone))]
+
     def sweep(self) -> list[str]:
         """Let go of agents that have ended long enough ago; returns their ids."""
         limits = self.shared.limits
@@ -69,6 +75,4 @@ class HostTree:
     def _forget(self, agent_id: str) -> None:
         self._ended.pop(agent_id, None)
         self.agents.pop(agent_id).leave()
-        self._gone[agent_id] = None
-        if len(self._gone) > self.shared.limits.agent_tombstones:
-            del self._gone[next(iter(self._gone))]
+        self.bury(agent_id)

@@ -9,7 +9,10 @@ from pathlib import Path
 import grpc
 import pytest
 
+from controlplane.ingest import restore
+from controlplane.model.changes import Changes
 from rubicon.v1 import (
+    agent_pb2,
     agent_service_pb2,
     alert_service_pb2,
     event_service_pb2,
@@ -17,7 +20,7 @@ from rubicon.v1 import (
     response_service_pb2,
     sensor_service_pb2,
 )
-from tests.controlplane.builders import AGENT, Kernel, key, tcp, tunnel
+from tests.controlplane.builders import AGENT, HOST, Kernel, key, tcp, tunnel
 from tests.controlplane.stage import Stage, reason
 
 ROOT = key(100)
@@ -59,6 +62,52 @@ async def test_tree_and_flows_go_on(tmp_path: Path) -> None:
     ]
     assert (tree.agent.processes, tree.agent.processes_total, tree.agent.flows) == (2, 3, 1)
     assert not stage.plane.store.entities.flows(AGENT, open_only=True)
+    await stage.stop()
+
+
+@pytest.mark.parametrize("lately", [True, False], ids=["just ended", "ended long ago"])
+@pytest.mark.parametrize("how", ["exited", "killed"])
+async def test_late_records_do_not_revive_who_has_ended(
+    tmp_path: Path, how: str, lately: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore, "LATELY_NS", (1 if lately else -1) << 62)
+    kernel = Kernel()
+    stage = await Stage(tmp_path).start()
+    link = await stage.connect()
+    await link.deliver([kernel.enrol(ROOT), kernel.fork(ROOT, key(101)), kernel.finish(how)])
+    before = (await stage.api().GetAgent(agent_service_pb2.GetAgentRequest(agent=AGENT))).agent
+    await stage.stop()
+    await stage.start()
+    link = await stage.connect()
+    await link.deliver([kernel.exit(key(101)), kernel.fork(ROOT, key(102)), kernel.exit(ROOT)])
+    agent = (await stage.api().GetAgent(agent_service_pb2.GetAgentRequest(agent=AGENT))).agent
+    assert (agent.name, agent.state, agent.ended_at) == (before.name, before.state, before.ended_at)
+    assert not stage.plane.store.entities.processes(AGENT, all_=False)
+    await stage.stop()
+
+
+async def test_one_whose_kill_was_verified_before_its_end_came_stays_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore, "LATELY_NS", 1 << 62)
+    kernel = Kernel()
+    stage = await Stage(tmp_path).start()
+    link = await stage.connect()
+    await link.deliver([kernel.enrol(ROOT), kernel.fork(ROOT, key(101))])
+    killed = stage.plane.pipeline.killed(AGENT, "by hand", HOST.clock_offset_ns + kernel.now)
+    assert killed is not None
+    stage.plane.intake.store(1, HOST, Changes(agent_of={AGENT: killed}))
+    await link.deliver([])
+    await stage.stop()
+    await stage.start()
+    link = await stage.connect()
+    await link.deliver([kernel.exit(key(101)), kernel.exit(ROOT)])
+    agent = (await stage.api().GetAgent(agent_service_pb2.GetAgentRequest(agent=AGENT))).agent
+    assert agent.state == agent_pb2.AGENT_STATE_KILLED
+    assert not stage.plane.store.entities.processes(AGENT, all_=False)
+    await link.deliver([kernel.finish("killed")])
+    agent = (await stage.api().GetAgent(agent_service_pb2.GetAgentRequest(agent=AGENT))).agent
+    assert agent.state == agent_pb2.AGENT_STATE_KILLED
     await stage.stop()
 
 
