@@ -25,7 +25,7 @@ class Part(NamedTuple):
 
 PARTS = {
     "overhead": Part("What it costs", lambda quick: overhead.measure(3 if quick else 12, 0.1 if quick else 0.3)),
-    "jobs": Part("Whole jobs", lambda quick: jobs.measure(2 if quick else 12)),
+    "jobs": Part("Whole jobs", lambda quick: jobs.measure(2 if quick else 6)),
     "start": Part("Start of an agent", lambda quick: start.measure(5 if quick else 30, 1 if quick else 5)),
     "profile": Part(
         "Launch profile", lambda quick: profile.measure(3 if quick else 12, 5 if quick else 30, 0.1 if quick else 0.3)
