@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rubicon.cli.launch.alerts import AlertPrinter
 from rubicon.cli.launch.room import awaited
+from rubicon.cli.launch.survivors import pids
 from rubicon.cli.render.lines import program
 from rubicon.cli.render.output import Output, Part
 from rubicon.cli.render.safe import safe
@@ -52,10 +53,11 @@ def told(agent_id: str, printer: AlertPrinter, *, alive: int, quiet: bool, by_us
 
 def _caught_up(client: Client, agent_id: str, alive: int, by_us: bool) -> Agent:
     deadline = time.monotonic() + CATCH_UP_S
+    living = pids(agent_id) if alive else frozenset()
     while True:
         try:
             agent = client.agents.get(agent_id)
-            if alive and agent.alive and agent.process_count == alive:
+            if alive and agent.alive and agent.process_count == alive and _known(agent, living):
                 return agent
             # the end comes up as an event, and why a moment later with the response
             if not alive and not agent.alive and (by_us or agent.reason or agent.state != "killed"):
@@ -67,6 +69,12 @@ def _caught_up(client: Client, agent_id: str, alive: int, by_us: bool) -> Agent:
             if time.monotonic() > deadline:
                 return agent
         time.sleep(0.02)
+
+
+def _known(agent: Agent, living: frozenset[int]) -> bool:
+    """The plane has heard of all who live, and of the programs that they run: forks and execs come a moment later."""
+    found = {process.pid: process.exe for process in agent.tree().processes if process.alive}
+    return living <= found.keys() and all(found.values())
 
 
 def _summary(output: Output, agent: Agent) -> None:

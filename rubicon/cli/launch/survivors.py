@@ -23,6 +23,15 @@ def survivors(agent_id: str) -> tuple[int, bool]:
     return int(found.get("processes", 0)), bool(found.get("condemned", False))
 
 
+def pids(agent_id: str) -> frozenset[int]:
+    """Pids of the agent's processes that still live; empty when the sensor does not answer."""
+    try:
+        found: list[dict[str, Any]] = LocalSocket().call("members", target=agent_id, timeout=5)["processes"]
+    except RubiconError:
+        return frozenset()
+    return frozenset(int(each["pid"]) for each in found)
+
+
 def killed(agent_id: str) -> int:
     """Wait for a kill that is under way: processes that are left, in D state say."""
     deadline = time.monotonic() + KILLED_S
