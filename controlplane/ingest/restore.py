@@ -19,7 +19,7 @@ from rubicon.v1 import agent_pb2, coverage_pb2, event_pb2
 
 _log = logs.get("ingest")
 LATELY_NS = 60_000_000_000
-"""An agent that ended so shortly before the plane did may have records that are still to come."""
+"""An agent that was killed so shortly before the plane ended may have an end that is still to come."""
 ENDED = 65_536
 """Ended agents that are remembered by id, the newest: the others' late records are in no spool any more."""
 
@@ -46,7 +46,7 @@ class Restorable(Protocol):
 
 
 async def restore(store: Store, pipeline: Restorable) -> list[tuple[HostKey, Changes]]:
-    """Replay the events of agents that live or have just ended, in stored order; remember that the others have ended.
+    """Replay the events of agents that live, or whose end is still to come, in stored order; the others have ended.
 
     Returns:
         What followed from the replay and is not stored yet (for example an alert of a detector that is new in this
@@ -63,8 +63,8 @@ async def restore(store: Store, pipeline: Restorable) -> list[tuple[HostKey, Cha
     for number, rows in groupby(sorted(seen), key=lambda row: row[0]):
         pipeline.remember(store.boot(number), [(epoch, cpu, state) for _, epoch, cpu, state in rows])
     living = [agent for boot_number, agent in await asyncio.to_thread(store.entities.living_agents) if boot_number]
-    ended = [agent for _, agent in await asyncio.to_thread(store.entities.lately_ended_agents, LATELY_NS)]
-    agents = frozenset(agent.id for agent in (*living, *ended))
+    unfinished = [agent for _, agent in await asyncio.to_thread(store.entities.unfinished_agents, LATELY_NS)]
+    agents = frozenset(agent.id for agent in (*living, *unfinished))
     for number, agent_id in await asyncio.to_thread(store.entities.ended_agents, ENDED):
         if agent_id not in agents:
             pipeline.bury(store.boot(number), agent_id)
@@ -73,7 +73,7 @@ async def restore(store: Store, pipeline: Restorable) -> list[tuple[HostKey, Cha
     # A response that was wanted when the plane died, and not yet begun, is wanted again, with the same id.
     known = await asyncio.to_thread(store.entities.settled_alerts, agents)
     # No agent has events from before it was started.
-    since = min(agent.started_at.seconds for agent in (*living, *ended)) * 1_000_000_000 - 1_000_000_000
+    since = min(agent.started_at.seconds for agent in (*living, *unfinished)) * 1_000_000_000 - 1_000_000_000
     news: list[tuple[HostKey, Changes]] = []
     count = 0
     parts = store.events.read(Query(agents=agents, since_ns=max(0, since)), 0, store.writer.head)
@@ -92,10 +92,14 @@ async def restore(store: Store, pipeline: Restorable) -> list[tuple[HostKey, Cha
         changes = pipeline.restore(stream, [stored.event for stored in part], known)
         if changes.alert_of or changes.responses:
             news.append((stream, Changes(responses=changes.responses, alert_of=changes.alert_of)))
-    for agent in ended:
+    for agent in unfinished:
         if agent.state == agent_pb2.AGENT_STATE_KILLED:  # which the response said, perhaps before the events
             pipeline.killed(agent.id, agent.reason, convert.nanoseconds(agent.ended_at))
     _log.info(
-        "restored", agents=len(living), ended=len(ended), events=count, seconds=round(time.monotonic() - begin, 3)
+        "restored",
+        agents=len(living),
+        unfinished=len(unfinished),
+        events=count,
+        seconds=round(time.monotonic() - begin, 3),
     )
     return news

@@ -110,13 +110,15 @@ class EntityReader:
         rows = self._all(select(table.c.boot, table.c.body).where(table.c.state.in_(LIVING)))
         return [(row.boot or 0, agent_pb2.Agent.FromString(row.body)) for row in rows]
 
-    def lately_ended_agents(self, within_ns: int) -> list[tuple[int, agent_pb2.Agent]]:
-        """(boot number, agent) of all that ended so shortly before their host was last heard of, or later."""
-        table, boots = schema.agents, schema.boots
+    def unfinished_agents(self, within_ns: int) -> list[tuple[int, agent_pb2.Agent]]:
+        """(boot number, agent) of those that ended so shortly before their host was last heard of, or later, with processes of
+        which no end is stored: a kill was verified, and the records of it had not come."""
+        table, boots, processes = schema.agents, schema.boots, schema.processes
+        open_ = select(processes.c.pid).where(processes.c.agent_id == table.c.id, processes.c.ended_ns.is_(None))
         found = (
             select(table.c.boot, table.c.body)
             .join(boots, boots.c.id == table.c.boot)
-            .where(table.c.state.not_in(LIVING), table.c.ended_ns >= boots.c.last_seen_ns - within_ns)
+            .where(table.c.state.not_in(LIVING), table.c.ended_ns >= boots.c.last_seen_ns - within_ns, open_.exists())
         )
         return [(row.boot, agent_pb2.Agent.FromString(row.body)) for row in self._all(found)]
 

@@ -65,12 +65,8 @@ async def test_tree_and_flows_go_on(tmp_path: Path) -> None:
     await stage.stop()
 
 
-@pytest.mark.parametrize("lately", [True, False], ids=["just ended", "ended long ago"])
 @pytest.mark.parametrize("how", ["exited", "killed"])
-async def test_late_records_do_not_revive_who_has_ended(
-    tmp_path: Path, how: str, lately: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(restore, "LATELY_NS", (1 if lately else -1) << 62)
+async def test_late_records_do_not_revive_who_has_ended(tmp_path: Path, how: str) -> None:
     kernel = Kernel()
     stage = await Stage(tmp_path).start()
     link = await stage.connect()
