@@ -17,6 +17,8 @@ from bench.row import Row
 from bench.stats import Interval, interval, percentile
 
 QUIET_SECONDS = 0.05  # between two triggers, so that each meets an idle pipeline
+SETTLED_S = 3.0
+"""Seconds that daemons have been up, and their load there: a sensor that finds no plane yet tries again within one."""
 AGENT_ALERTS = 100
 """Triggers of one agent: fewer than what its detector says one by one."""
 LOAD = 20_000
@@ -56,6 +58,7 @@ def measure(count: int) -> list[Row]:
             seconds = count * (QUIET_SECONDS + 0.1) + 10
             if load:
                 stack.enter_context(flood(load, seconds))
+            time.sleep(SETTLED_S)
             delays = _delays(client, count, port)
         where = f"at {load:,} events/s".replace(",", " ") if load else "idle"
         p99 = percentile(delays, 0.99)
