@@ -141,9 +141,9 @@ class Collector:
             if drained or lot.full or self._stop_under_way():
                 break
             await asyncio.sleep(0)
-        if (not drained or lot.full or self._stopping or self._pace.due <= self._loop.time()) and await self._save():
-            return not drained
-        return False
+        # without a lot there is nothing to wait for, and losses may be due
+        due = not (drained and lot) or lot.full or self._stopping or self._pace.due <= self._loop.time()
+        return due and await self._save() and not drained
 
     async def _save(self) -> bool:
         """Make what was read durable, with the losses that are due, and give the ring its space back. False when the disk is

@@ -25,7 +25,6 @@ SOON_LATER, LATER = 1.1, 1.5
 LOOK_SECONDS = 0.008
 EACH_SECONDS = 0.0005
 """A flood goes in few large lots: so much more distance for each record of the last one."""
-_PATIENT = frozenset((EventKind.FORK, EventKind.EXEC, EventKind.EXIT))
 
 
 class Pace:
@@ -40,16 +39,20 @@ class Pace:
         self._prompt = False
 
     def add(self, kind: int) -> None:
-        """A record of this kind (enum event_kind) waits from now on."""
-        if not self._waiting:
-            self._since = time.monotonic()
+        """A record of this kind (enum event_kind) waits from now on; forks, execs and exits wait for company."""
+        self._begin()
         self._waiting += 1
-        if kind not in _PATIENT:
+        if kind > EventKind.EXIT:  # as in wakeup_flags() of bpf/emit.bpf.h
             self._prompt = True
 
     def hurry(self) -> None:
         """Something waits that is no record of the ring."""
+        self._begin()
         self._prompt = True
+
+    def _begin(self) -> None:
+        if not self._waiting and not self._prompt:
+            self._since = time.monotonic()
 
     @property
     def look_seconds(self) -> float:

@@ -126,6 +126,18 @@ async def test_processes_wait_for_company_and_a_connection_takes_them_along(
         assert [len(batch.events) for batch in bench.batches()] == [4]
 
 
+async def test_looking_for_losses_does_not_make_the_loop_spin(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has been stored was prompt; the next that is not would have long to wait."""
+    for name in ("SOON_SECONDS", "MOST_SECONDS"):
+        monkeypatch.setattr(pace, name, 60.0)
+    async with bench.running():
+        bench.kernel.ring.put([records.connect()])
+        await bench.until(lambda: bench.kernel.ring.committed == 1)
+        before = bench.kernel.ring.reads
+        await asyncio.sleep(0.6)
+        assert bench.kernel.ring.reads - before < 100
+
+
 async def test_nothing_read_is_left_behind_at_the_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SOON_SECONDS", "MOST_SECONDS"):
         monkeypatch.setattr(pace, name, 60.0)
