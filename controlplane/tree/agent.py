@@ -274,7 +274,8 @@ class AgentTree:
 
     def _contain(self, event: event_pb2.Event, offset_ns: int, changes: Changes) -> None:
         contain = event.contain
-        self.agent.frozen, self.agent.isolated = contain.frozen, contain.isolated
+        if not self.agent.ended_ns:  # what is told by another thread of the sensor may come after the end
+            self.agent.frozen, self.agent.isolated = contain.frozen, contain.isolated
         if contain.action == response_pb2.ACTION_KILL and not contain.process.pid:
             self.agent.reason = self.agent.reason or contain.reason
         changes.agent_of[self.agent.id] = self.agent

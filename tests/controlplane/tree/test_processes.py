@@ -196,6 +196,13 @@ def test_finish_ends_all_and_records_that_come_after_change_no_state() -> None:
     assert the(tree, A).signal == 9
 
 
+def test_a_freeze_that_was_overtaken_by_the_end_freezes_nobody() -> None:
+    k, stand = Kernel(), Stand()
+    late = k.event(None, contain=event_pb2.Contain(frozen=True, isolated=True))
+    tree = stand.take(k.enrol(ROOT), k.finish("killed"), late)
+    assert (tree.agent.state, tree.agent.frozen, tree.agent.isolated) == (agent_pb2.AGENT_STATE_KILLED, False, False)
+
+
 def test_finished_with_processes_going_on() -> None:
     k, stand = Kernel(), Stand()
     tree = stand.take(k.enrol(ROOT), k.finish("finished"))
