@@ -67,7 +67,8 @@ class Hunt:
     def _everybody(self, tasks: Sequence[Task]) -> list[Task]:
         number = self.agent.number
         lost = self._kernel.untagged.of(number)
-        found = {key(task): task for task in tasks if task.agent == number}
+        # a tag goes when an exit begins: whoever was seen is gone when nothing of it is left, its sockets and devices closed
+        found = {key(task): task for task in tasks if task.agent == number or key(task) in self.seen}
         if lost:
             found.update({key(task): task for task in tasks if key(task) in lost})
         inside = self.cgroup.ids() if self.cgroup else set()

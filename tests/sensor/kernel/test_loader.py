@@ -26,7 +26,7 @@ _WAIT = "import sys\nprint('ready', flush=True)\nsys.stdin.read()\n"
 
 
 def start(instance: Instance, code: str = OPEN + _WAIT) -> subprocess.Popen[str]:
-    """A sensor's kernel side in a process of its own, once it is open."""
+    """A sensor's kernel side in a process of its own, once it is open and has run what follows."""
     child = subprocess.Popen(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -35,7 +35,7 @@ def start(instance: Instance, code: str = OPEN + _WAIT) -> subprocess.Popen[str]
         text=True,
     )
     assert child.stdout
-    assert child.stdout.readline() == "open\n"
+    assert [child.stdout.readline(), child.stdout.readline()] == ["open\n", "ready\n"]
     return child
 
 
