@@ -153,6 +153,7 @@ class _Sensor:
         self._told = self._coverage()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: asyncio.TimerHandle | None = None
+        self._ended: set[str] = set()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -220,25 +221,32 @@ class _Sensor:
         log.error("a thread of the sensor does not pause; ordinary scheduling for a while")
         self._place.ran_away()
 
-    def _saw_end(self, _: event_pb2.Event) -> None:
+    def _saw_end(self, event: event_pb2.Event) -> None:
         """An exit or a move: look soon, in case it was an agent's last or a leaver; a burst is one look."""
+        self._ended.add(event.agent_id)
         if self._loop and not self._ending:
             self._ending = self._loop.call_later(0.02, self._look_at_ends)
 
     def _look_at_ends(self) -> None:
         self._ending = None
+        ended, self._ended = self._ended, set()
         # the hooks' own counter and flags spare the look when there is nothing to see
-        if any(not state.tasks or state.flags & AgentFlag.LEAVERS for _, state in self._kernel.agents.items()):
+        states = [self._kernel.agents.get(int(agent, 16)) for agent in ended]
+        if any(state and (not state.tasks or state.flags & AgentFlag.LEAVERS) for state in states):
             self._look.set()
 
     async def _sweep(self) -> None:
         assert self._loop
-        covered = self._loop.time()
+        covered = swept = self._loop.time()
+        settings = self._settings.enrol
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if self._watch.idle else self._settings.enrol.sweep_s):
+                async with asyncio.timeout(None if self._watch.idle else settings.sweep_s):
                     await self._look.wait()
+            if not self._look.is_set() and self._watch.calm and self._loop.time() < swept + settings.calm_s:
+                continue
             self._look.clear()
+            swept = self._loop.time()
             try:
                 await self._loop.run_in_executor(self._sweeper, self._watch.sweep)
             except (SensorError, OSError) as error:

@@ -38,6 +38,8 @@ class EnrolSettings:
     """Seconds for tagging a living tree; a fork bomb takes below one."""
     sweep_s: float = 0.25
     """Seconds between looks at living agents. A look costs about a millisecond, and only while an agent lives."""
+    calm_s: float = 1.0
+    """Seconds between them while there is nothing to hold or to clear up: then exits and moves say when to look."""
     linger_s: float = 1.0
     """Seconds after an agent's end until its cgroup and maps go: its connections are still closing."""
     condemned_again_s: float = 5.0

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from controlplane.errors import StoreUnavailable
 
-HEAD = "0002"
+HEAD = "0003"
 """Newest migration. Alembic is only imported when the database is behind it: it costs 0.1 s and 10 MB."""
 
 

@@ -57,8 +57,8 @@ processes = Table(
     "processes",
     metadata,
     Column("boot", Integer, primary_key=True),
-    Column("pid", Integer, primary_key=True),
     Column("start_time_ns", BigInteger, primary_key=True),
+    Column("pid", Integer, primary_key=True),
     Column("agent_id", String(12), nullable=False),
     Column("started_ns", BigInteger, nullable=False),
     Column("ended_ns", BigInteger),
@@ -66,6 +66,7 @@ processes = Table(
     Index("processes_agent", "agent_id", "ended_ns"),
     sqlite_with_rowid=False,
 )
+"""Keyed by start time before pid: who begins is added at the end, whatever number it has."""
 
 flows = Table(
     "flows",

@@ -60,6 +60,12 @@ class Watch:
         """Nothing to look after."""
         return not (len(self._registry) or self._ending or self._registry.leftovers)
 
+    @property
+    def calm(self) -> bool:
+        """Nobody has to be held, or to be made sure of, and there is nothing to clear up: only agents that live."""
+        held = any(agent.frozen or agent.isolated or agent.stopped or agent.condemned for agent in self._registry)
+        return not (held or self._ending or self._registry.leftovers)
+
     def adopt(self) -> None:
         """After a start: make registry and kernel agree, so that agents which live stay watched under their names."""
         with self._enroller.lock:

@@ -14,7 +14,9 @@ from sensor.collect.decode import DECODERS, decode_into
 from sensor.collect.loss import LossLedger
 from sensor.collect.outbox import Outbox
 from sensor.collect.pace import Pace
+from sensor.collect.programs import Programs
 from sensor.errors import UndecodableRecord
+from sensor.kernel.enums import EventKind
 
 BATCH_RECORDS = 1000
 BATCH_BYTES = 1 << 20
@@ -42,6 +44,7 @@ class Lot:
         self._loss = loss
         self._pace = pace
         self._cgroups = CgroupPaths()
+        self._programs = Programs()
         self._subscribers: dict[int, list[Subscriber]] = {kind: [] for kind in DECODERS}
         self._undecodable = 0
         self._say_due = 0
@@ -81,7 +84,7 @@ class Lot:
                 self._say_undecodable(error)
                 continue
             kind = record[0] | record[1] << 8
-            self._pace.add(kind)
+            self._pace.add(kind, new=kind == EventKind.EXEC and self._programs.is_new(event))
             if event.HasField("join"):
                 event.join.cgroup_path = self._cgroups.path(event.join.cgroup_id)
             for callback in subscribers[kind]:

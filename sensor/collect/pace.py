@@ -2,8 +2,8 @@
 
 Every time costs the same, however little is in it: a sync here, a message, a transaction in the plane. Births and ends of
 processes are most of what a build or a test run makes, and what detectors act on comes with something else: a connection, a
-first packet. So the former wait for company, and the latter leaves at once and takes them along. Without a pause, times are
-further and further apart.
+first packet, a program that this agent has not run before. So the former wait for company, and the latter leaves at once and
+takes them along. Without a pause, times are further and further apart.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ LEAST_SECONDS = 0.005
 """Times are at least this far apart, so that a burst is one."""
 SOON_SECONDS = 0.03
 """What is prompt waits so long at most; the others at first."""
-MOST_SECONDS = 0.25
-"""Nothing waits longer; half of the 0.5 s from event to alert beside a flood."""
+MOST_SECONDS = 0.5
+"""Nothing waits longer."""
 SOON_PAUSE_SECONDS, PAUSE_SECONDS = 0.03, 0.5
 """So long with nothing after one, and the next time is as close as at first: what is prompt, the others."""
 SOON_LATER, LATER = 1.1, 1.5
 """So much further apart each time."""
 LOOK_SECONDS = 0.008
+"""How often to look into the ring for more while something waits that is prompt."""
+MANY = 64
+"""So many records that wait may be the beginning of a flood: then the ring is looked into more often."""
 EACH_SECONDS = 0.0005
 """A flood goes in few large lots: so much more distance for each record of the last one."""
 
@@ -38,11 +41,12 @@ class Pace:
         self._waiting = 0
         self._prompt = False
 
-    def add(self, kind: int) -> None:
-        """A record of this kind (enum event_kind) waits from now on; forks, execs and exits wait for company."""
+    def add(self, kind: int, new: bool = False) -> None:
+        """A record of this kind (enum event_kind) waits from now on; forks, execs and exits wait for company, except `new`
+        ones."""
         self._begin()
         self._waiting += 1
-        if kind > EventKind.EXIT:  # as in wakeup_flags() of bpf/emit.bpf.h
+        if new or kind > EventKind.EXIT:  # as in wakeup_flags() of bpf/emit.bpf.h
             self._prompt = True
 
     def hurry(self) -> None:
@@ -58,7 +62,9 @@ class Pace:
     def look_seconds(self) -> float:
         """How often to look for more while something waits: more seldom while nothing does that is prompt, for the kernel wakes
         us for that."""
-        return LOOK_SECONDS if self._prompt else SOON_SECONDS
+        if self._prompt:
+            return LOOK_SECONDS
+        return SOON_SECONDS if self._waiting >= MANY else max(SOON_SECONDS, self._patience / 2)
 
     @property
     def due(self) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
 from sensor.act.cgroup import Cgroup
+from sensor.act.contain import Containing
 from sensor.errors import AgentNotFound, InvalidArgument
 from sensor.kernel.enums import AgentFlag
 from tests.sensor.act.stage import Stage, until
@@ -32,6 +34,22 @@ def test_an_agent_ends_with_its_last_process(stage: Stage) -> None:
     assert list(stage.kernel.agents.items()) == []
     assert list(stage.kernel.cgroups.items()) == []
     assert not Cgroup.at(agent.cgroup_path).exists
+
+
+def test_calm_is_who_only_has_agents_that_live(stage: Stage) -> None:
+    agent, child = stage.launch("sleep", "60")
+    assert stage.watch.calm
+    stage.containment.freeze(agent, Containing())
+    assert not stage.watch.calm
+    stage.containment.release(agent, Containing())
+    assert stage.watch.calm
+    child.kill()
+    child.wait()
+    stage.watch.sweep()
+    assert not stage.watch.calm, "its cgroup and maps are to be cleared"
+    time.sleep(0.01)
+    stage.watch.sweep()
+    assert stage.watch.calm
 
 
 def test_a_cgroup_that_holds_a_stranger_stays_until_it_is_empty(stage: Stage) -> None:

@@ -20,6 +20,7 @@ from sensor.collect.lot import BATCH_RECORDS
 from sensor.collect.outbox import EMIT_LIMIT
 from sensor.collect.pace import SOON_SECONDS
 from sensor.errors import SensorError, SpoolFull
+from sensor.kernel.enums import EventFlag
 from sensor.ship.spool import Spool
 from tests.sensor.collect import records
 from tests.sensor.collect.ring import MemoryKernel
@@ -124,6 +125,24 @@ async def test_processes_wait_for_company_and_a_connection_takes_them_along(
         bench.kernel.ring.put([records.connect(sequence=4)])
         await bench.until(lambda: bench.kernel.ring.committed == 4)
         assert [len(batch.events) for batch in bench.batches()] == [4]
+
+
+async def test_a_program_that_an_agent_has_not_run_before_does_not_wait(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SOON_SECONDS", "MOST_SECONDS"):
+        monkeypatch.setattr(pace, name, 60.0)
+    monkeypatch.setattr(pace, "LEAST_SECONDS", 0.001)
+    monkeypatch.setattr(pace.Pace, "look_seconds", 0.001)
+    async with bench.running():
+        bench.kernel.ring.put([records.execute(sequence=1)])
+        bench.kernel.ring.put([records.fork(sequence=2)])
+        await bench.until(lambda: bench.kernel.ring.committed == 2)
+        bench.kernel.ring.put([records.execute(sequence=3)])
+        await asyncio.sleep(0.1)
+        assert bench.kernel.ring.committed == 2
+        bench.kernel.ring.put([records.execute(sequence=4, flags=EventFlag.MEMFD)])
+        await bench.until(lambda: bench.kernel.ring.committed == 4)
 
 
 async def test_looking_for_losses_does_not_make_the_loop_spin(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
