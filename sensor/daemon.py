@@ -26,7 +26,7 @@ from google.protobuf.json_format import MessageToDict
 
 from rubicon.v1 import coverage_pb2, event_pb2, priority, sensor_service_pb2, tokens
 from rubicon.v1.instance import Instance
-from sensor import logs
+from sensor import heap, logs
 from sensor.act.cgroup import Cgroup
 from sensor.act.command import CAPABILITIES, Commands
 from sensor.act.contain import Containment
@@ -69,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--unload", action="store_true", help="remove what a stopped sensor left in the kernel, and end"
     )
     options = parser.parse_args(arguments)
+    heap.only_one()
     logs.configure(socket.gethostname())
     try:
         instance = Instance.current()

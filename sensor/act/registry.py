@@ -173,7 +173,8 @@ class Registry:
 
     def _save(self, changed: Living | None = None) -> None:
         if changed:
-            self._texts[changed.id] = orjson.Fragment(orjson.dumps(asdict(changed)))
+            # copied, for what orjson returns keeps the 8 kB in which it wrote
+            self._texts[changed.id] = orjson.Fragment(bytes(memoryview(orjson.dumps(asdict(changed)))))
         content = {
             "format": FORMAT,
             "boot_id": self._boot_id,

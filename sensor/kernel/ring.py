@@ -1,8 +1,9 @@
 """The ring of records, read by mmap: no callback, no copy but the one that hands a record out.
 
 Layout (kernel/bpf/ringbuf.c): one page with the consumer's position, read-write at offset 0; one with the producer's, then the
-data twice in a row, read-only at offset one page. A record has a header of 8 bytes: length with a busy and a discard bit,
-and the record's page offset; records are padded to 8 bytes and never wrap in the doubled mapping.
+data twice in a row, read-only at offset one page. Of the two we map one, for both count as ours. A record has a header of 8
+bytes: length with a busy and a discard bit, and the record's page offset; records are padded to 8 bytes, so that a header never
+wraps.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Ring:
         self.fd = fd
         self._mask = size - 1
         self._consumer = mmap.mmap(fd, _PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=0)
-        self._producer = mmap.mmap(fd, _PAGE + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=_PAGE)
+        self._producer = mmap.mmap(fd, _PAGE + size, mmap.MAP_SHARED, mmap.PROT_READ, offset=_PAGE)
         self._view = memoryview(self._producer)
         # an aligned 8-byte store, which struct.pack_into (byte by byte) is not
         self._committed = ctypes.c_uint64.from_buffer(self._consumer)
@@ -51,7 +52,10 @@ class Ring:
                 break
             size = length & ~_DISCARD
             if not length & _DISCARD:
-                found.append(bytes(view[at + 8 : at + 8 + size]))
+                record = bytes(view[at + 8 : at + 8 + size])
+                if len(record) < size:  # it goes on at the beginning
+                    record += view[_PAGE : _PAGE + size - len(record)]
+                found.append(record)
             cursor += (size + 8 + 7) & ~7
         self._cursor = cursor
         return found
