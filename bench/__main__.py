@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from bench import bulk, isolated, jobs, latency, overhead, profile, report, responses, start, stopped, throughput
+from bench import bulk, host, isolated, jobs, latency, overhead, profile, report, responses, start, stopped, throughput
 from bench.row import HEAD
 
 
@@ -52,6 +52,7 @@ def main() -> int:
     if unknown := set(options.part) - set(PARTS):
         parser.error(f"no part {', '.join(sorted(unknown))}: use {', '.join(PARTS)}")
     held = True
+    host.forget()
     for name in options.part or PARTS:
         part, started = PARTS[name], time.monotonic()
         print(f"measuring {name} …", file=sys.stderr, flush=True)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rubicon.v1.instance import Instance
+
 BIN = Path(sys.executable).parent
 PROGRAMS = Path(__file__).parent / "programs"
 INSTANCE = "bench"
@@ -24,6 +26,12 @@ def rubicon(*arguments: str, **options: object) -> subprocess.CompletedProcess[s
     if done.returncode and not options.get("any_status"):
         raise RuntimeError(f"{' '.join(command)} exited {done.returncode}: {done.stderr}")
     return done
+
+
+def forget() -> None:
+    """Begin with an empty store, so that a run's figures do not depend on how many there were before."""
+    rubicon("down", "--yes", any_status=True)
+    shutil.rmtree(Instance(f"rubicon-{INSTANCE}").state_dir, ignore_errors=True)
 
 
 @contextmanager

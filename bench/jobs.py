@@ -14,8 +14,9 @@ from bench.host import BIN, ENVIRONMENT, up
 from bench.row import Row
 from bench.stats import paired
 
-FILES = 240
-"""Of the build; each is some hundred lines, as most are: a compiler driver, a compiler and an assembler, about 0.1 s."""
+FILES = 600
+"""Of the build, which takes about a minute; each is some hundred lines, as most are: a compiler driver, a compiler and an
+assembler, about 0.1 s."""
 FUNCTIONS = 40
 TESTS = 900
 """Of the suite; each calls a program and reads a file, as tests of tools do."""
