@@ -6,7 +6,7 @@ work=$(mktemp -d)
 export RUBICON_INSTANCE=wheel-$$
 finish() {
 	[[ -x $work/venv/bin/rubicon ]] && "$work/venv/bin/rubicon" down --yes >/dev/null 2>&1 || true
-	rm -rf "$work" build/lib build/bdist.*
+	rm -rf "$work" build/lib build/bdist.* "/var/lib/rubicon-$RUBICON_INSTANCE" "/run/rubicon-$RUBICON_INSTANCE"
 }
 trap finish EXIT
 
