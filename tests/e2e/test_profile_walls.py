@@ -68,7 +68,7 @@ def test_sandboxes_of_users_still_have_a_proc_of_their_own(host: Host) -> None:
 
 
 def test_root_sees_its_own_processes_and_no_others(host: Host) -> None:
-    begun = "while [ \"$(cat /proc/$!/comm)\" != sleep ]; do :; done"
+    begun = 'while [ "$(cat /proc/$!/comm)" != sleep ]; do :; done'
     script = f"sleep 60 & {begun}; ls -d /proc/$! /proc/$$ /proc/self; ps -e -o comm=; kill $!"
     done = run(host, script, "--user", "root")
     assert "sleep" in done.stdout
