@@ -31,6 +31,13 @@ static __always_inline __u64 capabilities_of(const struct cred *cred)
 	return set;
 }
 
+/* fefba7d1ae19 ("bpf: Propagate modified uaddrlen from cgroup sockaddr programs", 6.7): so that an older kernel's types will do. */
+struct bpf_sock_addr_kern___since_6_7 {
+	__u32 uaddrlen;
+} __attribute__((preserve_access_index));
+
+#define ADDRESS_LENGTH(KERNEL) (((struct bpf_sock_addr_kern___since_6_7 *)(KERNEL))->uaddrlen)
+
 /* struct mount is private to fs/: found from its vfsmount by the offset that BTF gives. */
 static __always_inline struct mount *mount_of(struct vfsmount *vfsmount)
 {

@@ -3,6 +3,7 @@
 #ifndef RUBICON_UNIX_BPF_H
 #define RUBICON_UNIX_BPF_H
 
+#include "core_fixes.bpf.h"
 #include "events.h"
 #include <bpf/bpf_helpers.h>
 
@@ -20,7 +21,7 @@ static __always_inline __u32 unix_name(struct bpf_sock_addr *ctx, char *path)
 {
 	struct bpf_sock_addr_kern *kernel = bpf_cast_to_kern_ctx(ctx);
 	char *name = (char *)kernel->uaddr + FAMILY_BYTES;
-	__u32 length = kernel->uaddrlen;
+	__u32 length = ADDRESS_LENGTH(kernel);
 	long copied;
 
 	length = length > FAMILY_BYTES ? length - FAMILY_BYTES : 0;
