@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ _OPEN_PERM, _EVENT_ON_CHILD, _ONDIR = 0x10000, 0x08000000, 0x40000000
 _ALLOW, _DENY = 1, 2
 _METADATA = struct.Struct("<IBxHQii")
 _RESPONSE = struct.Struct("<iI")
-_AT_FDCWD = -100
+_AT_FDCWD, _AT_HANDLE_FID = -100, 0x200
 _REPORT_DFID_NAME = 0xC00
 _CHANGE_BYTES, _HANDLE_BYTES = 65536, 128
 _READ_BYTES = 64 * _METADATA.size
@@ -171,9 +172,21 @@ class Watcher:
 
 
 def _handle(path: str) -> bytes:
-    """A folder's handle, as the kernel tells it with a change: length, type and bytes."""
+    """A folder's handle, as the kernel tells it with a change: length, type and bytes.
+
+    overlayfs has handles to tell by, not to open by: asked for those (6.5), as the kernel itself does for a change (6.6).
+    """
+    try:
+        return _handle_at(path, 0)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+    return _handle_at(path, _AT_HANDLE_FID)
+
+
+def _handle_at(path: str, flags: int) -> bytes:
     buffer, mount = ctypes.create_string_buffer(struct.pack("<Ii", _HANDLE_BYTES, 0), 8 + _HANDLE_BYTES), ctypes.c_int()
-    _checked(_libc.name_to_handle_at(_AT_FDCWD, os.fsencode(path), buffer, ctypes.byref(mount), 0))
+    _checked(_libc.name_to_handle_at(_AT_FDCWD, os.fsencode(path), buffer, ctypes.byref(mount), flags))
     length = struct.unpack_from("<I", buffer)[0]
     return buffer.raw[: 8 + length]
 

@@ -117,3 +117,48 @@ def test_a_kernel_that_cannot_is_said(kernel: Kernel, folder: Path, monkeypatch:
     assert "Invalid argument" in watched.refused
     watched.look()
     watched.stop()
+
+
+@pytest.fixture
+def overlay(folder: Path) -> Iterator[Path]:
+    """The folder with a layer above it, as a container has it; the layer in memory, as an overlay takes none for that."""
+    layer, merged = folder.parent / "layer", folder.parent / "merged"
+    merged.mkdir()
+    layer.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "layer", layer], check=True)
+    try:
+        for made in ("upper", "work"):
+            (layer / made).mkdir()
+        options = f"lowerdir={folder},upperdir={layer}/upper,workdir={layer}/work"
+        subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", merged], check=True)
+        yield merged
+        subprocess.run(["umount", merged], check=True)
+    finally:
+        subprocess.run(["umount", layer], check=True)
+
+
+def test_changes_on_an_overlay_are_told(kernel: Kernel, overlay: Path, told: list[event_pb2.Event]) -> None:
+    watched = Changes(overlay, overlay / "log", kernel.tags, Report(told.append))
+    watched.start()
+    try:
+        if watched.refused:
+            pytest.skip(f"before 6.6 overlayfs has no handles: {watched.refused}")
+        watched.saw_exit(agent_does(kernel, "rm", str(overlay / "token.key")))
+        watched.look()
+        assert [each.tamper.detail for each in told] == [f"removed {overlay}/token.key"]
+    finally:
+        watched.stop()
+
+
+def test_folders_without_handles_are_said_and_do_no_harm(
+    kernel: Kernel, overlay: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer of an overlay before 6.6."""
+    monkeypatch.setattr("sensor.kernel.fanotify._AT_HANDLE_FID", 0)
+    watched = Changes(overlay, overlay / "log", kernel.tags, Report(lambda event: None))
+    watched.start()
+    try:
+        assert watched.refused == f"{overlay}: fanotify: Operation not supported"
+        watched.look()
+    finally:
+        watched.stop()
