@@ -86,6 +86,14 @@ UNHOOKED: tuple[_Known, ...] = (
     _Known("delivery", "full", "", "spool", "disk, acknowledged by the plane", True),
 )
 """Facts that no single hook of this version carries."""
+_WITHOUT_UNIX = _Known(
+    "work-by-proxy",
+    "partial",
+    "this kernel has no hook for Unix sockets (6.7): what is asked of a tmux or screen server, systemd, D-Bus or docker is not "
+    "seen, only at and crontab by their exec, and ssh to localhost by its connect; what those start is not in the tree",
+    "sched_process_exec, pre_connect",
+    "tp_btf, cgroup",
+)
 
 
 def coverage(facts: Iterable[Fact], host: str, loader: str = "libbpf") -> coverage_pb2.Coverage:
@@ -95,9 +103,12 @@ def coverage(facts: Iterable[Fact], host: str, loader: str = "libbpf") -> covera
     for fact in facts:
         named.add(fact.fact)
         _add(told, fact)
+    blind = any(
+        fact.fact == "unix_connect" and fact.state == coverage_pb2.COVERAGE_STATE_MISSING for fact in told.facts
+    )
     for known in UNHOOKED:
         if known.fact not in named:
-            _add(told, known)
+            _add(told, _WITHOUT_UNIX if blind and known.fact == _WITHOUT_UNIX.fact else known)
     return told
 
 

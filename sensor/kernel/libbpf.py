@@ -165,6 +165,9 @@ class LoadedObject:
             elif "parameter mismatch" in line or "unknown func" in line or "invalid func" in line:
                 verdict = line
         if not verdict:
-            warnings = [line for line in lines if line.startswith("libbpf:") and "failed" in line]
+            # the first names the function, tracepoint or type that this kernel has not; the others repeat that it failed
+            warnings = [
+                line for line in lines if line.startswith("libbpf:") and ("not found" in line or "failed" in line)
+            ]
             verdict = warnings[0] if warnings else ""
         return f"{otherwise} ({verdict.removeprefix('libbpf: ')[:300]})" if verdict else otherwise

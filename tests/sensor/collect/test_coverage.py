@@ -36,3 +36,9 @@ def test_what_no_hook_sees_is_listed_and_says_why() -> None:
     assert {"files", "raw-sockets", "vsock", "work-by-proxy"} <= set(told)
     for known in UNHOOKED:
         assert (told[known.fact].missing == "") == (known.state == "full")
+
+
+def test_work_by_proxy_claims_no_request_that_this_kernel_does_not_show() -> None:
+    for state, claimed in (("full", True), ("missing", False)):
+        told = {f.fact: f for f in coverage([Fact("unix_connect", state=state, missing="no hook")], "h").facts}
+        assert ("as a connect to the broker, is seen" in told["work-by-proxy"].missing) is claimed
