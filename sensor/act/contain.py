@@ -232,10 +232,16 @@ class Containment:
 
     def _judge(self, response: response_pb2.Response, outcome: Outcome) -> None:
         self._record.left(response, ((process, "", why) for process, why in outcome.holders.items()))
+        errors = []
         if outcome.connected:
-            response.error = f"{outcome.connected} connections are still open; every packet of theirs is dropped"
+            errors.append(f"{outcome.connected} connections are still open; every packet of theirs is dropped")
         elif outcome.holders:
-            response.error = f"{len(outcome.holders)} processes hold sockets that no hook governs: kill them (--strict)"
+            errors.append(f"{len(outcome.holders)} processes hold sockets that no hook governs: kill them (--strict)")
+        if response.isolation.unix and not self._kernel.refuses_unix:
+            errors.append(
+                "Unix sockets are not refused: this kernel has no hook for them (Linux 6.7); all else is in force"
+            )
+        response.error = "; ".join(errors)
 
     def _finished(self, response: response_pb2.Response, started: int, expires_ns: int) -> response_pb2.Response:
         response.state = FAILED if response.error else VERIFIED

@@ -159,6 +159,11 @@ class Kernel:
         """This kernel has a way to (6.5)."""
         return "destroy" in self._loaded.objects
 
+    @property
+    def refuses_unix(self) -> bool:
+        """This kernel has hooks for Unix sockets (6.7)."""
+        return {"unix_connect", "unix_send"} <= self._loaded.objects.keys()
+
     def destroy_sockets(self) -> int:
         """Destroy each TCP and UDP socket, of the calling thread's network namespace, that an isolated agent may not have;
         how many."""

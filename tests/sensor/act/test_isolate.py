@@ -16,6 +16,7 @@ from sensor.act.cgroup import Cgroup
 from sensor.act.contain import Containing
 from sensor.act.enrol import Facts
 from sensor.errors import InvalidArgument
+from sensor.kernel.loader import Kernel
 from tests.sensor.act.isolating import VERIFIED, Client, accept, drain, isolate, release
 from tests.sensor.act.stage import Stage, gone, until
 
@@ -78,6 +79,18 @@ def test_what_is_allowed_goes_on(stage: Stage, client: Client) -> None:
         assert client("connect", "tcp", "AF_INET", "127.0.0.1", port) == str(errno.EPERM)
         isolate(stage, client.agent, allow_loopback=True)
         assert client("connect", "tcp", "AF_INET", *bad.getsockname()) == "0"
+
+
+def test_unix_sockets_that_the_kernel_cannot_refuse_are_said(
+    stage: Stage, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before Linux 6.7. The network is taken all the same."""
+    monkeypatch.setattr(Kernel, "refuses_unix", False)
+    response = isolate(stage, client.agent, unix=True)
+    assert response.state == response_pb2.RESPONSE_STATE_FAILED
+    assert response.error.startswith("Unix sockets are not refused: this kernel has no hook")
+    assert client("connect", "tcp", "AF_INET", "127.0.0.1", 9) == str(errno.EPERM)
+    assert isolate(stage, client.agent).state == VERIFIED
 
 
 def test_what_leads_elsewhere_is_cut_where_some_places_are_allowed(stage: Stage, client: Client, way: str) -> None:
