@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from rubicon.v1.instance import Instance
+from tests.needs import skip_what_is_missing
 from tests.turns import recorded, turn
 
 
@@ -19,6 +20,12 @@ def pytest_configure() -> None:
         signal.signal(number, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of hooks that this kernel has not are skipped."""
+    if not config.option.collectonly:
+        skip_what_is_missing(items)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

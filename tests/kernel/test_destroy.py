@@ -14,7 +14,7 @@ from sensor.kernel.enums import AgentFlag
 from sensor.kernel.maps import Network
 from tests.kernel.network import AGENT, Child, NetworkAgent, listener
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.needs("destroy")]
 _CONNECT = """
 import socket
 kinds = {"tcp": (1, 0), "udp": (2, 0), "mptcp": (1, 262)}

@@ -12,7 +12,7 @@ import pytest
 from sensor.kernel.enums import AgentFlag
 from tests.kernel.network import AGENT, Child, NetworkAgent, listener
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.needs("handed")]
 MPTCP = 262
 _TAKE = """
 import os, socket, time

@@ -10,7 +10,7 @@ import pytest
 from sensor.kernel.enums import AgentFlag
 from tests.kernel.network import NetworkAgent
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.needs("unix_connect")]
 
 _CONNECT = """
 import socket

@@ -14,7 +14,7 @@ from rubicon.v1 import event_pb2, ids
 from sensor.kernel.enums import AgentFlag
 from tests.kernel.network import AGENT, OWN_NAMESPACE, NetworkAgent
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.needs("unix_connect")]
 
 NOBODY, FOUND, UNKNOWN = event_pb2.PEER_STATE_NOBODY, event_pb2.PEER_STATE_FOUND, event_pb2.PEER_STATE_UNKNOWN
 _CONNECT = """

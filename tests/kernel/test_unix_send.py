@@ -11,7 +11,7 @@ import pytest
 from sensor.kernel.enums import AgentFlag
 from tests.kernel.network import NetworkAgent
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.needs("unix_send")]
 
 _SEND = """
 import socket

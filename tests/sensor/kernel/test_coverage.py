@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 
 from sensor.kernel.coverage import Fact, with_skipped
@@ -10,6 +12,8 @@ from tests.kernel.conftest import kernel, settings
 
 __all__ = ["kernel", "settings"]
 
+SINCE = {"destroy": (6, 5), "unix_connect": (6, 7), "unix_send": (6, 7), "handed": (6, 10)}
+"""The first kernel, for facts that some supported kernels cannot tell: docs/kernels.md."""
 FULL = Fact("close", "inet_sock_set_state", "tp_btf", "full", "", False)
 
 
@@ -31,3 +35,11 @@ def test_what_passes_no_hook_is_named(kernel: Kernel) -> None:
     assert facts["send"].state == "partial"
     skipped = {name for name, fact in facts.items() if "skipped" in fact.missing}
     assert bool(skipped) == bool(kernel.missed())
+
+
+@pytest.mark.root
+def test_a_kernel_refuses_only_what_is_younger(kernel: Kernel) -> None:
+    """What tests skip by, so here alone the version is asked: a hook that a change has broken must not go unseen as a skip."""
+    version = tuple(map(int, platform.release().split(".")[:2]))
+    missing = {fact.fact for fact in kernel.coverage if fact.state == "missing"}
+    assert missing == {fact for fact, since in SINCE.items() if version < since}
