@@ -12,10 +12,13 @@ ARCH := $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/')
 CLANG ?= clang
 BPF_CFLAGS := -target bpf -mcpu=v3 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter -D__TARGET_ARCH_$(ARCH) -Ibuild -Ibpf
 PYTEST_ARGS ?=
+# What `make vm` boots, and runs there.
+KERNEL ?= 6.1
+export VM ?= .venv/bin/rubicon run -- true; .venv/bin/rubicon coverage
 # The baseline of the breaking-change check: the newest tag, or the first commit while nothing is tagged.
 BASELINE := $(shell git describe --tags --abbrev=0 2>/dev/null || git rev-list --max-parents=0 HEAD 2>/dev/null | tail -1)
 
-.PHONY: help build test demo lint format generate check-generated golden soak bench wheel bpf proto dependencies clean
+.PHONY: help build test demo lint format generate check-generated golden soak bench vm wheel bpf proto dependencies clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -64,6 +67,10 @@ soak: build ## Agents that fight back, for an hour (SOAK="--minutes 5 --seed 7")
 bench: build ## Measure against the bars and write docs/performance.md (BENCH="latency start": these parts only)
 	@deploy/dependencies.sh test
 	$(BIN)/python -m bench $(BENCH)
+
+vm: build ## Run a command on another of Debian's kernels, emulated (KERNEL=6.12 VM="command"; root)
+	@deploy/dependencies.sh vm
+	@deploy/vm/run.sh "$(KERNEL)" "$$VM"
 
 wheel: $(VENV)/ready-dev bpf ## Build the wheel, install it into an empty environment, run an agent with it
 	deploy/check_wheel.sh

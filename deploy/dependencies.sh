@@ -3,17 +3,20 @@
 #   dependencies.sh build        compiler and headers for bpf/
 #   dependencies.sh demo         the above, and OpenSSH and iproute2 for the demo
 #   dependencies.sh test         the above, and the real programs that the tests run
+#   dependencies.sh vm           what `make vm` boots other kernels with
 set -euo pipefail
 
 build=(clang llvm libbpf-dev libbpf1 libelf1 libseccomp2 make python3-venv)
 demo=("${build[@]}" iproute2 openssh-server openssh-client procps)
 test=("${demo[@]}" clang-format gcc libc6-dev bpftool dropbear-bin putty-tools autossh netcat-openbsd rsync git tmux vim-tiny util-linux ruby systemd runc sudo gdb dbus at cron)
+vm=(qemu-system-x86 busybox-static kmod cpio xz-utils)
 
 case ${1:-build} in
 build) wanted=("${build[@]}") ;;
 demo) wanted=("${demo[@]}") ;;
 test) wanted=("${test[@]}") ;;
-*) echo "usage: $0 build|demo|test" >&2; exit 2 ;;
+vm) wanted=("${vm[@]}") ;;
+*) echo "usage: $0 build|demo|test|vm" >&2; exit 2 ;;
 esac
 
 missing=()
