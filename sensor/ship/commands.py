@@ -23,15 +23,16 @@ _log = structlog.get_logger(part="uplink")
 class Commands:
     """Runs commands and keeps their results until they are sent, also over a reconnect.
 
-    A command that comes again, after a reconnect, is not run again: its result is sent again.
+    A command that comes again, after a reconnect, is not run again: its result is sent again. What is only remembered is kept as
+    bytes: a message takes ten times as much.
     """
 
     def __init__(self, handler: Handler, on_result: Callable[[], None]) -> None:
         self._handler = handler
         self._on_result = on_result
-        self._known: OrderedDict[str, sensor_service_pb2.CommandResult | None] = OrderedDict()
+        self._known: OrderedDict[str, bytes | None] = OrderedDict()
         self._unsent: OrderedDict[str, sensor_service_pb2.CommandResult] = OrderedDict()
-        self._doubtful: deque[tuple[float, sensor_service_pb2.CommandResult]] = deque(maxlen=REMEMBERED)
+        self._doubtful: deque[tuple[float, bytes]] = deque(maxlen=REMEMBERED)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, command: sensor_service_pb2.Command) -> None:
@@ -39,7 +40,7 @@ class Commands:
         if command.id in self._known:
             result = self._known[command.id]
             if result is not None:
-                self._put(result)
+                self._put(sensor_service_pb2.CommandResult.FromString(result))
             return
         self._known[command.id] = None
         while len(self._known) > REMEMBERED:
@@ -58,7 +59,7 @@ class Commands:
             result = sensor_service_pb2.CommandResult(error_reason="INTERNAL", error=f"defect in the sensor: {error!r}")
         result.id = command.id
         if command.id in self._known:
-            self._known[command.id] = result
+            self._known[command.id] = result.SerializeToString()
         self._put(result)
 
     def _put(self, result: sensor_service_pb2.CommandResult) -> None:
@@ -74,14 +75,15 @@ class Commands:
     def sent(self, result: sensor_service_pb2.CommandResult) -> None:
         """It was written to a stream. Whether it arrived nobody says: see `reconnected`."""
         self._unsent.pop(result.id, None)
-        self._doubtful.append((time.monotonic(), result))
+        self._doubtful.append((time.monotonic(), result.SerializeToString()))
 
     def reconnected(self) -> None:
         """A new stream stands: what was written shortly before the old one broke is sent again; the plane ignores
         doubles."""
         now = time.monotonic()
-        for when, result in self._doubtful:
+        for when, data in self._doubtful:
             if now - when < DOUBT_SECONDS:
+                result = sensor_service_pb2.CommandResult.FromString(data)
                 self._unsent[result.id] = result
         self._doubtful.clear()
 
