@@ -11,7 +11,21 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from bench import bulk, host, isolated, jobs, latency, overhead, profile, report, responses, start, stopped, throughput
+from bench import (
+    bulk,
+    host,
+    isolated,
+    jobs,
+    latency,
+    memory,
+    overhead,
+    profile,
+    report,
+    responses,
+    start,
+    stopped,
+    throughput,
+)
 from bench.row import HEAD
 
 
@@ -35,6 +49,7 @@ PARTS = {
     "stopped": Part("Detect → stopped", lambda quick: stopped.measure(10 if quick else 200)),
     "throughput": Part("Throughput", lambda quick: throughput.measure(1 if quick else 5, 3 if quick else 20)),
     "bulk": Part("Many agents", lambda quick: bulk.measure(100 if quick else 1000)),
+    "memory": Part("Memory", lambda quick: memory.measure(100 if quick else 1000, 10_000 if quick else 1_000_000)),
     "responses": Part(
         "Responses, from the API call to verified",
         lambda quick: responses.measure(3 if quick else 20),

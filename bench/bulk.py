@@ -36,16 +36,29 @@ def measure(count: int) -> list[Row]:
         what = f"bulk {action} of {count} agents"
         rows.append(Row(what, "ms", Interval(took, took, took), BARS_MS[action] * count / 1000, 1))
 
-    with up(), _sleepers(count) as pids, Client() as client, ThreadPoolExecutor(AT_ONCE) as pool:
-
-        def enrol(number: int) -> None:
-            client.agents.create(f"bulk-{number}", labels={"job": "bulk"}).enrol(pid=pids[number])
-
-        timed("enrol", lambda: list(pool.map(enrol, range(count))))
+    with up(), _sleepers(count) as pids:
+        timed("enrol", lambda: _enrol(pids))
         for action in ("freeze", "release", "isolate", "kill"):
             timed(action, lambda action=action: _all(action, count))
         _gone(pids)
     return rows
+
+
+@contextmanager
+def enrolled(count: int) -> Iterator[None]:
+    """So many agents live inside the block, each of one process that sleeps."""
+    with _sleepers(count) as pids:
+        _enrol(pids)
+        yield
+
+
+def _enrol(pids: list[int]) -> None:
+    with Client() as client, ThreadPoolExecutor(AT_ONCE) as pool:
+
+        def enrol(number: int) -> None:
+            client.agents.create(f"bulk-{number}", labels={"job": "bulk"}).enrol(pid=pids[number])
+
+        list(pool.map(enrol, range(len(pids))))
 
 
 def _all(action: str, count: int) -> None:

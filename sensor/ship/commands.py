@@ -23,8 +23,8 @@ _log = structlog.get_logger(part="uplink")
 class Commands:
     """Runs commands and keeps their results until they are sent, also over a reconnect.
 
-    A command that comes again, after a reconnect, is not run again: its result is sent again. What is only remembered is kept as
-    bytes: a message takes ten times as much.
+    A command that comes again, after a reconnect, is not run again: its result is sent again. What is only remembered is kept
+    as bytes: a message takes ten times as much.
     """
 
     def __init__(self, handler: Handler, on_result: Callable[[], None]) -> None:
