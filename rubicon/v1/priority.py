@@ -39,6 +39,17 @@ CALM_S = 1.0
 _RLIMIT_RTTIME = 15  # include/uapi/asm-generic/resource.h; in microseconds, and the resource module does not name it
 
 
+def begin(pid: int) -> None:
+    """Favour a process that has just been started, beside a crowd before all others: an agent that burns every core must not
+    keep a sensor from coming back. Its own Place decides about what follows."""
+    running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
+    with contextlib.suppress(PermissionError, ProcessLookupError):
+        if running > CROWD * (os.cpu_count() or 1):
+            os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
+        else:
+            os.setpriority(os.PRIO_PROCESS, pid, NICE)
+
+
 class Place:
     """Of this process. All but `hurry` is for the thread of its event loop."""
 

@@ -1,7 +1,7 @@
 """Files of the daemons that an agent removed, renamed, cut short or put there: it opens nothing, so the kernel asks nobody.
 
 The kernel tells of it afterwards (fanotify, FAN_REPORT_DFID_NAME, 5.9), with the pid of who did it. Read at each look; who has
-ended since is known from his exit's record.
+ended since is known from his exit's record. Where somebody who is no agent has that pid by then, nobody is named.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from rubicon.v1 import event_pb2
 from rubicon.v1.ids import agent_number
 from sensor.act.processes import Key
 from sensor.guard.report import Report
+from sensor.guard.tags import exiting
 from sensor.kernel.fanotify import Change, Changed, Watcher
 from sensor.kernel.maps import Tags
 
@@ -73,7 +74,10 @@ class Changes:
         pending, self._open = self._open, []
         fresh = dict.fromkeys(self._watcher.changes())
         for due, change in (*pending, *((now + WAIT_S, change) for change in fresh)):
-            maker = self._maker(change.pid)
+            tag = self._tags.get(change.pid)
+            if not tag and not exiting(change.pid):
+                continue  # a daemon's: an agent's process that had its number before has ended, and may be in `_ended`
+            maker = (tag.agent, (change.pid, tag.start_time)) if tag else self._ended.get(change.pid)
             if maker:
                 words = " and ".join(_WORDS[each] for each in Change if each in change.what)
                 self._report.tamper(*maker, "file-change", f"{words} {change.folder}/{change.name}")
@@ -85,10 +89,6 @@ class Changes:
         if self._watcher:
             self._watcher.close()
             self._watcher = None
-
-    def _maker(self, pid: int) -> tuple[int, Key] | None:
-        tag = self._tags.get(pid)
-        return (tag.agent, (pid, tag.start_time)) if tag else self._ended.get(pid)
 
     def _mark(self) -> None:
         assert self._watcher

@@ -17,6 +17,7 @@ from pathlib import Path
 from rubicon.cli.daemons import logfile, record, start, turn
 from rubicon.cli.daemons.notify import notify, wanted
 from rubicon.client.errors import Refused
+from rubicon.v1 import priority
 from rubicon.v1.instance import Instance
 
 DAEMONS = ("rubicon-plane", "rubicon-sensor")
@@ -52,6 +53,7 @@ class _Daemon:
                 env=environment,
                 start_new_session=True,
             )
+        priority.begin(self.process.pid)
         self.started = time.monotonic()
 
     def ended(self) -> bool:
@@ -114,6 +116,8 @@ def _only_supervisor(instance: Instance) -> Iterator[None]:
 
 def _supervise(instance: Instance, recorded: Callable[[], None]) -> None:
     """Until the end is asked for; `recorded` is told once both daemons are on record."""
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, priority.NICE)  # who starts a sensor again must not wait for a crowd
     daemons = [_Daemon(name, log) for name, log in zip(DAEMONS, _logs(instance), strict=True)]
     told = not wanted()
     # A handler that raised could do so while a daemon is being started: it would run on, and nobody would know it.

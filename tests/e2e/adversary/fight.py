@@ -34,10 +34,11 @@ class Fighter:
     def killed(self) -> None:
         """Kill it: nobody is left, by a controller that Rubicon does not use.
 
-        `rubicon run` is in there as well and no part of the agent; where a bomb has taken all pids it may not end well.
+        `rubicon run` is in there as well and no part of the agent; where a bomb has taken all pids it may not end well. So is
+        its teller, which waits for the plane: for 20 seconds at most, which is less than any agent here lives by itself.
         """
         self.act("kill")
-        until(lambda: self.kept.living() <= {self.kept.pid}, seconds=5)
+        until(lambda: self.kept.living() <= {self.kept.pid}, seconds=25)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,18 @@ def test_what_the_daemons_do_themselves_is_nobodys_business(
     (folder / "agents.partial").rename(folder / "agents.json")
     for _ in range(3):
         changes.look()
+    assert told == []
+
+
+def test_a_daemon_that_got_the_number_of_an_agents_process(
+    changes: Changes, folder: Path, told: list[event_pb2.Event]
+) -> None:
+    """A sensor that is started again beside a fork bomb, which takes every pid there is."""
+    event = event_pb2.Event(agent_id=f"{AGENT:012x}")
+    event.process.pid, event.process.start_time_ns = os.getpid(), 1
+    changes.saw_exit(event)
+    (folder / "spool.new").write_text("a segment")
+    changes.look()
     assert told == []
 
 
