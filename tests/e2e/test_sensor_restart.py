@@ -112,9 +112,10 @@ def test_what_happens_while_no_sensor_lives_is_not_lost(made: Sensor) -> None:
     assert made.members(agent["agent_id"]) == 2
     made.end()
     events = [event for event in spooled(made) if event.agent_id == agent["agent_id"]]
-    assert sum(event.HasField("exit") and event.exit.status == 7 for event in events) == 5
-    records = [(event.record.epoch, event.record.cpu, event.record.sequence) for event in events]
-    assert len(records) == len(set(records))
+    # a sensor that dies between its sync and its commit leaves a record to be read again: the plane knows it by its id
+    once = {(event.record.epoch, event.record.cpu, event.record.sequence): event for event in events}
+    assert all(event == once[event.record.epoch, event.record.cpu, event.record.sequence] for event in events)
+    assert sum(event.HasField("exit") and event.exit.status == 7 for event in once.values()) == 5
 
 
 def test_an_agent_that_ends_while_no_sensor_lives_is_finished_by_the_next(made: Sensor) -> None:
