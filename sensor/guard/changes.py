@@ -7,14 +7,12 @@ ended since is known from his exit's record. Where somebody who is no agent has 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from pathlib import Path
 
 import structlog
 
 from rubicon.v1 import event_pb2
 from rubicon.v1.ids import agent_number
-from sensor.act.processes import Key
 from sensor.guard.report import Report
 from sensor.guard.tags import exiting
 from sensor.kernel.fanotify import Change, Changed, Watcher
@@ -42,7 +40,8 @@ class Changes:
         self._spared = spared
         self._tags = tags
         self._report = report
-        self._ended: OrderedDict[int, tuple[int, Key]] = OrderedDict()
+        self._ended: dict[int, tuple[int, int]] = {}
+        """Agent and start time by pid, the last one at the end."""
         self._open: list[tuple[float, Changed]] = []
         self._watcher: Watcher | None = None
         self.refused = ""
@@ -51,10 +50,10 @@ class Changes:
     def saw_exit(self, event: event_pb2.Event) -> None:
         """Remember who has ended."""
         process = event.process
-        self._ended[process.pid] = agent_number(event.agent_id), (process.pid, process.start_time_ns)
-        self._ended.move_to_end(process.pid)
+        self._ended.pop(process.pid, None)
+        self._ended[process.pid] = agent_number(event.agent_id), process.start_time_ns
         while len(self._ended) > ENDED:
-            self._ended.popitem(last=False)
+            del self._ended[next(iter(self._ended))]
 
     def start(self) -> None:
         """Watch the folders that there are; where that is refused the sensor runs without, and coverage says so."""
@@ -77,10 +76,12 @@ class Changes:
             tag = self._tags.get(change.pid)
             if not tag and not exiting(change.pid):
                 continue  # a daemon's: an agent's process that had its number before has ended, and may be in `_ended`
-            maker = (tag.agent, (change.pid, tag.start_time)) if tag else self._ended.get(change.pid)
+            maker = (tag.agent, tag.start_time) if tag else self._ended.get(change.pid)
             if maker:
+                agent, start_time = maker
                 words = " and ".join(_WORDS[each] for each in Change if each in change.what)
-                self._report.tamper(*maker, "file-change", f"{words} {change.folder}/{change.name}")
+                detail = f"{words} {change.folder}/{change.name}"
+                self._report.tamper(agent, (change.pid, start_time), "file-change", detail)
             elif now < due:
                 self._open.append((due, change))
 
