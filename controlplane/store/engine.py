@@ -7,12 +7,15 @@ writer pays it once for a group of batches. Sources: sqlite.org/wal.html, sqlite
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from controlplane.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 HEAD = "0003"
 """Newest migration. Alembic is only imported when the database is behind it: it costs 0.1 s and 10 MB."""
@@ -64,15 +67,22 @@ def revision(engine: Engine) -> str:
         return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
 
 
+def migrations() -> Config:
+    """Alembic's configuration: where the migrations are."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    return config
+
+
 def _migrate(engine: Engine) -> None:
     if revision(engine) == HEAD:
         return
     from alembic import command
-    from alembic.config import Config
     from alembic.util.exc import CommandError
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config = migrations()
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         try:

@@ -5,12 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import create_engine
-
-from controlplane.store import engine
 from tests.controlplane.audit.desk import Hand, desk
+from tests.controlplane.store.earlier import store_at
 
 OLD = [
     ("b", 1_700_000_000_000_000_002, "policy", "Kill", "agent x", "ok"),
@@ -19,15 +15,7 @@ OLD = [
 
 
 def old(folder: Path, rows: list[tuple[str, int, str, str, str, str]]) -> None:
-    folder.mkdir()
-    config = Config()
-    config.set_main_option("script_location", str(Path(engine.__file__).with_name("migrations")))
-    database = create_engine(f"sqlite:///{folder / 'rubicon.db'}")
-    with database.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    database.dispose()
-    with sqlite3.connect(folder / "rubicon.db") as connection:
+    with sqlite3.connect(store_at(folder, "0001")) as connection:
         connection.executemany("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?)", rows)
     connection.close()
 

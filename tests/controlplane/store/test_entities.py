@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
@@ -52,9 +51,7 @@ async def test_migrations_make_the_schema(store: Store) -> None:
 
 
 def test_head_is_the_newest_migration() -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(engine.__file__).with_name("migrations")))
-    assert ScriptDirectory.from_config(config).get_current_head() == engine.HEAD
+    assert ScriptDirectory.from_config(engine.migrations()).get_current_head() == engine.HEAD
 
 
 async def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import create_engine
-
 from controlplane.store import engine
+from tests.controlplane.store.earlier import store_at
 
 PROCESSES = [
     (1, 300, 10, "aaaaaaaaaaaa", 5, None, b"late"),
@@ -18,21 +15,8 @@ PROCESSES = [
 ]
 
 
-def at(folder: Path, revision: str) -> Path:
-    """A store as that revision made it."""
-    folder.mkdir()
-    config = Config()
-    config.set_main_option("script_location", str(Path(engine.__file__).with_name("migrations")))
-    database = create_engine(f"sqlite:///{folder / 'rubicon.db'}")
-    with database.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-    database.dispose()
-    return folder / "rubicon.db"
-
-
 def test_processes_stand_in_the_order_of_their_start(tmp_path: Path) -> None:
-    path = at(tmp_path / "store", "0002")
+    path = store_at(tmp_path / "store", "0002")
     columns = "boot, start_time_ns, pid, agent_id, started_ns, ended_ns, body"
     with sqlite3.connect(path) as connection:
         connection.executemany(f"INSERT INTO processes ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", PROCESSES)
