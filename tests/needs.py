@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterable
 
 import pytest
 
 from rubicon.v1.instance import Instance
 from tests.turns import recorded, turn
+
+KERNEL = tuple(map(int, platform.release().split(".")[:2]))
+"""Major and minor. Only for tests of what a kernel must have from a version on, so that what a change has broken is no skip."""
 
 
 def skip_what_is_missing(items: Iterable[pytest.Item]) -> None:

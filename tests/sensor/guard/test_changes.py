@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rubicon.v1 import event_pb2
+from sensor.collect.clock import boottime_ns
 from sensor.guard.changes import ENDED, Changes
 from sensor.guard.report import Report
 from sensor.kernel.loader import Kernel
+from tests.needs import KERNEL
 from tests.sensor.guard.agent import AGENT
 
 pytestmark = pytest.mark.root
@@ -41,6 +44,7 @@ def agent_does(kernel: Kernel, *command: str) -> event_pb2.Event:
     event = event_pb2.Event(agent_id=f"{AGENT:012x}")
     event.process.pid, event.process.start_time_ns = child.pid, task.start_time
     event.exit.status = 0
+    event.time_ns = boottime_ns()
     return event
 
 
@@ -96,11 +100,53 @@ def test_a_daemon_that_got_the_number_of_an_agents_process(
 ) -> None:
     """A sensor that is started again beside a fork bomb, which takes every pid there is."""
     event = event_pb2.Event(agent_id=f"{AGENT:012x}")
-    event.process.pid, event.process.start_time_ns = os.getpid(), 1
+    event.process.pid, event.process.start_time_ns, event.time_ns = os.getpid(), 1, boottime_ns()
     changes.saw_exit(event)
     (folder / "spool.new").write_text("a segment")
-    changes.look()
+    for _ in range(2):
+        changes.look()
     assert told == []
+
+
+def test_who_had_ended_before_made_none_of_it(changes: Changes, folder: Path, told: list[event_pb2.Event]) -> None:
+    """Somebody else had its number then, and has ended as well: a daemon that was killed."""
+    changes.look()
+    before = boottime_ns()
+    with subprocess.Popen(["touch", folder / "plane/new"]) as child:
+        pass
+    event = event_pb2.Event(agent_id=f"{AGENT:012x}", time_ns=before - 10**10)
+    event.process.pid, event.process.start_time_ns = child.pid, 1
+    changes.saw_exit(event)
+    for _ in range(2):
+        changes.look()
+    assert told == []
+    event.time_ns = boottime_ns()
+    changes.saw_exit(event)
+    changes.look()
+    assert [each.tamper.detail for each in told] == [f"made {folder}/plane/new"]
+
+
+def test_who_took_its_tag_away_is_named_once_it_is_back(
+    kernel: Kernel, changes: Changes, folder: Path, told: list[event_pb2.Event]
+) -> None:
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import os, sys; os.unlink(sys.argv[1]); print(flush=True); input()",
+            folder / "token.key",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as child:
+        assert child.stdout
+        child.stdout.readline()
+        changes.look()
+        assert told == []
+        assert kernel.tags.add(child.pid, AGENT, 1, 0)
+        changes.look()
+        child.communicate(b"\n", timeout=30)
+    assert [(each.process.pid, each.tamper.detail) for each in told] == [(child.pid, f"removed {folder}/token.key")]
 
 
 def test_a_folder_that_is_new_is_watched_and_the_logs_are_not(
@@ -150,12 +196,12 @@ def overlay(folder: Path) -> Iterator[Path]:
         subprocess.run(["umount", layer], check=True)
 
 
+@pytest.mark.skipif(KERNEL < (6, 6), reason="before 6.6 overlayfs has no handles")
 def test_changes_on_an_overlay_are_told(kernel: Kernel, overlay: Path, told: list[event_pb2.Event]) -> None:
     watched = Changes(overlay, overlay / "log", kernel.tags, Report(told.append))
     watched.start()
     try:
-        if watched.refused:
-            pytest.skip(f"before 6.6 overlayfs has no handles: {watched.refused}")
+        assert not watched.refused
         watched.saw_exit(agent_does(kernel, "rm", str(overlay / "token.key")))
         watched.look()
         assert [each.tamper.detail for each in told] == [f"removed {overlay}/token.key"]
