@@ -15,6 +15,7 @@ from rubicon.v1.instance import Instance
 BIN = Path(sys.executable).parent
 PROGRAMS = Path(__file__).parent / "programs"
 INSTANCE = "bench"
+OURS = Instance(f"rubicon-{INSTANCE}")
 ENVIRONMENT = {**os.environ, "RUBICON_INSTANCE": INSTANCE}
 ENVIRONMENT.pop("SUDO_USER", None)  # the workloads run as root in both arms
 
@@ -31,7 +32,7 @@ def rubicon(*arguments: str, **options: object) -> subprocess.CompletedProcess[s
 def forget() -> None:
     """Begin with an empty store, so that a run's figures do not depend on how many there were before."""
     rubicon("down", "--yes", any_status=True)
-    shutil.rmtree(Instance(f"rubicon-{INSTANCE}").state_dir, ignore_errors=True)
+    shutil.rmtree(OURS.state_dir, ignore_errors=True)
 
 
 @contextmanager

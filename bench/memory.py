@@ -7,11 +7,10 @@ import subprocess
 from pathlib import Path
 
 from bench.bulk import enrolled
-from bench.host import BIN, ENVIRONMENT, INSTANCE, compiled, up
+from bench.host import BIN, ENVIRONMENT, OURS, compiled, up
 from bench.row import Row
 from bench.stats import Interval
 from rubicon.cli.daemons import record
-from rubicon.v1.instance import Instance
 
 BARS_MB = {"rubicon-sensor": 60, "rubicon-plane": 200}
 FLAT = 1.05
@@ -23,7 +22,7 @@ RATE = 4_000
 def resident() -> dict[str, float]:
     """Resident memory of each daemon, megabytes (VmRSS of /proc/PID/status)."""
     found = {}
-    for daemon in record.read(Instance(f"rubicon-{INSTANCE}")):
+    for daemon in record.read(OURS):
         status = Path(f"/proc/{daemon.pid}/status").read_text()
         kilobytes = next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]
         found[daemon.name] = int(kilobytes) / 1024

@@ -31,6 +31,7 @@ def new_server(guard: Guard, wire: WireSettings) -> grpc.aio.Server:
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.http2.min_ping_interval_without_data_ms", 5000),
             ("grpc.so_reuseport", 0),
+            # no ping at each message that comes: the path is a local socket, and the window that a ping would find is given
             ("grpc.http2.bdp_probe", 0),
             ("grpc.http2.lookahead_bytes", 4 << 20),
         ],

@@ -37,14 +37,19 @@ LOOK_S = 0.2
 CALM_S = 1.0
 """Seconds without one, or after a stop has begun, after which it is over."""
 _RLIMIT_RTTIME = 15  # include/uapi/asm-generic/resource.h; in microseconds, and the resource module does not name it
+_MOST = CROWD * (os.cpu_count() or 1)
+
+
+def _running(load: bytes) -> int:
+    """Threads of this host that run or want to, as /proc/loadavg has them."""
+    return int(load.split()[3].partition(b"/")[0])
 
 
 def begin(pid: int) -> None:
     """Favour a process that has just been started, beside a crowd before all others: an agent that burns every core must not
     keep a sensor from coming back. Its own Place decides about what follows."""
-    running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
     with contextlib.suppress(PermissionError, ProcessLookupError):
-        if running > CROWD * (os.cpu_count() or 1):
+        if _running(Path("/proc/loadavg").read_bytes()) > _MOST:
             os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
         else:
             os.setpriority(os.PRIO_PROCESS, pid, NICE)
@@ -62,22 +67,20 @@ class Place:
         self._first = False
         self._asked = 0.0
         self._not_before = 0.0
-        self._most = CROWD * (os.cpu_count() or 1)
 
     async def keep(self) -> None:
         """Take the place that the others ask for, until cancelled."""
         load = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
         try:
             while True:
-                running = int(os.pread(load, 64, 0).split()[3].partition(b"/")[0])
-                self.look(running, time.monotonic())
+                self.look(_running(os.pread(load, 64, 0)), time.monotonic())
                 await asyncio.sleep(LOOK_S)
         finally:
             os.close(load)
 
     def look(self, running: int, now: float) -> None:
         """`running` threads of this host run or want to, at this time in seconds."""
-        if running > self._most:
+        if running > _MOST:
             self._go_first(now)
             return
         with self._lock:

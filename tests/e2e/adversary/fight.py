@@ -7,6 +7,7 @@ import json
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.e2e.adversary.wire import Wire, escapes
 from tests.e2e.host import Host, until
@@ -34,11 +35,22 @@ class Fighter:
     def killed(self) -> None:
         """Kill it: nobody is left, by a controller that Rubicon does not use.
 
-        `rubicon run` is in there as well and no part of the agent; where a bomb has taken all pids it may not end well. So is
-        its teller, which waits for the plane: for 20 seconds at most, which is less than any agent here lives by itself.
+        `rubicon run` and its teller are in there as well and no part of the agent; where a bomb has taken all pids they may not
+        end well.
         """
         self.act("kill")
-        until(lambda: self.kept.living() <= {self.kept.pid}, seconds=25)
+        until(lambda: self.kept.living() <= self._run(), seconds=5)
+
+    def _run(self) -> set[int]:
+        """`rubicon run`, and who it forked to be what it is: an agent's process never has its command line."""
+        command = _command(self.kept.pid)
+        return {self.kept.pid, *(pid for pid in self.kept.living() if command and _command(pid) == command)}
+
+
+def _command(pid: int) -> bytes:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 @contextlib.contextmanager

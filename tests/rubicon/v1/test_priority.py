@@ -79,9 +79,28 @@ async def main():
     assert not kept.done()
 asyncio.run(main())
 """
+BEGUN = """
+import os, subprocess
+from rubicon.v1 import priority
+with subprocess.Popen(["sleep", "60"]) as crowded, subprocess.Popen(["sleep", "60"]) as alone:
+    try:
+        priority._MOST = -1
+        priority.begin(crowded.pid)
+        assert os.sched_getscheduler(crowded.pid) == os.SCHED_RR
+        priority._MOST = 1 << 30
+        priority.begin(alone.pid)
+        assert os.sched_getscheduler(alone.pid) == os.SCHED_OTHER
+        assert os.getpriority(os.PRIO_PROCESS, alone.pid) == priority.NICE
+    finally:
+        crowded.kill()
+        alone.kill()
+for most in (-1, 1 << 30):
+    priority._MOST = most
+    priority.begin(alone.pid)
+"""
 
 
-@pytest.mark.parametrize("program", [PROGRAM, REFUSED, CROWDED])
+@pytest.mark.parametrize("program", [PROGRAM, REFUSED, CROWDED, BEGUN])
 def test_every_thread_runs_before_others_while_there_is_a_crowd_and_none_runs_away(program: str) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

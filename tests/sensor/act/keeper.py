@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PF_EXITING = 4
-"""Of include/linux/sched.h; field 9 of /proc/PID/stat (proc(5))."""
+from sensor.guard.tags import exiting
+
 PROGRAMS = Path(__file__).parents[2] / "e2e" / "programs"
 
 
@@ -61,21 +61,16 @@ class Kept:
         return self.process.stdout.readline().strip()
 
     def living(self) -> set[int]:
-        """Everybody in the group who may still run, so neither zombies nor who is inside exit(2): the truth about who is left,
-        from a controller that nothing here uses."""
-        return {pid for pid in map(int, (self.group / "cgroup.procs").read_text().split()) if not _exiting(pid)}
+        """Everybody in the group, zombies left out: the truth about who is left, from a controller that nothing here uses."""
+        return {int(pid) for pid in (self.group / "cgroup.procs").read_text().split()}
+
+    def running(self) -> set[int]:
+        """Those of them who may still execute anything: who is inside exit(2) is listed until he leaves his cgroup, at its end."""
+        return {pid for pid in self.living() if not exiting(pid)}
 
     def status(self, seconds: float = 60) -> int:
         """Wait until nobody is left; the first process's status, 128 + signal, or 99: the keeper had to end it."""
         return self.process.wait(timeout=seconds)
-
-
-def _exiting(pid: int) -> bool:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    return bool(int(fields[6]) & PF_EXITING)
 
 
 @contextlib.contextmanager
