@@ -65,7 +65,7 @@ class Kept:
         return {int(pid) for pid in (self.group / "cgroup.procs").read_text().split()}
 
     def running(self) -> set[int]:
-        """Those of them who may still execute anything: who is inside exit(2) is listed until he leaves his cgroup, at its end."""
+        """Those of them who may still execute anything. Whoever is inside exit(2) is listed until its end."""
         return {pid for pid in self.living() if not exiting(pid)}
 
     def status(self, seconds: float = 60) -> int:
