@@ -18,16 +18,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from bench.host import BIN, ENVIRONMENT, compiled, up
+from bench.outside import Outside
 from bench.stats import percentile
 from rubicon import Agent, Client
 from rubicon.client.errors import AgentNotFound
 from tests.sensor.act.keeper import compiled as program
 from tests.sensor.act.keeper import kept
 
+DROPPED = "isolate: until the last byte, datagram or new connection came out"
 BARS_MS = {
     ("kill", "fork bomb, 64-way"): 50,
     ("kill", "fork bomb, 500-way, no cgroup of its own"): 300,
     ("isolate", "100 processes, 1 000 sockets"): 500,
+    (DROPPED, "100 processes, 1 000 sockets"): 20,
 }
 SOCKETS = 1000
 """Of a tree with sockets."""
@@ -73,7 +76,8 @@ def measure(rounds: int) -> list[Timings]:
     os.environ["RUBICON_INSTANCE"] = ENVIRONMENT["RUBICON_INSTANCE"]
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
 
-    def timed(action: str, tree: str, call: object) -> None:
+    def timed(action: str, tree: str, call: object) -> int:
+        """The call's begin, Unix time in nanoseconds."""
         _nice(-20)  # stands for a caller on another host, who does not share these cores with the tree
         started = time.time_ns()
         response = call()  # type: ignore[operator]
@@ -82,17 +86,22 @@ def measure(rounds: int) -> list[Timings]:
         if not response.verified:
             raise RuntimeError(f"{action} of {tree}: {response.error} {response.survivors}")
         found[action, tree].append(elapsed)
+        return started
 
-    with up(), Client() as client, _accepting() as port:
+    with up(), Client() as client, _accepting() as port, Outside().listening() as outside:
         for count, how in ((1, "idle"), (100, "idle"), (100, "busy"), (5000, "idle"), (100, "sockets")):
             tree = f"{count} processes, {'1 000 sockets' if how == 'sockets' else how}"
             for turn in range(rounds if count <= 100 else max(2, rounds // 10)):
-                with _tree(f"tree-{turn}", count, how, port) as name:
+                with _tree(f"tree-{turn}", count, how, port, outside.port) as name:
                     agent = _agent(client, name, count)
                     if how != "sockets":
                         timed("freeze", tree, agent.freeze)
                         timed("release", tree, agent.release)
-                    timed("isolate", tree, agent.isolate)
+                        timed("isolate", tree, agent.isolate)
+                    else:
+                        outside.beating()
+                        began = timed("isolate", tree, agent.isolate)
+                        found[DROPPED, tree].append((outside.silent() - began) / 1e6)
                     timed("release", tree, agent.release)
                     timed("kill", tree, agent.kill)
         for _ in range(BOMBS * rounds):
@@ -139,7 +148,7 @@ def _agent(client: Client, name: str, count: int) -> Agent:
 
 
 @contextmanager
-def _tree(name: str, count: int, how: str, port: int) -> Iterator[str]:
+def _tree(name: str, count: int, how: str, port: int, beats: int) -> Iterator[str]:
     command = [
         str(BIN / "rubicon"),
         "run",
@@ -151,6 +160,7 @@ def _tree(name: str, count: int, how: str, port: int) -> Iterator[str]:
         str(count),
         how,
         str(port),
+        str(beats),
     ]
     with subprocess.Popen(
         command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -18,6 +18,8 @@ from rubicon.v1.instance import Instance
 
 BAR = 50_000
 """Events a second that are to be stored."""
+BAR_BYTES = 120
+"""Of an event on disk."""
 RATE = 52_000
 """Events a second that are made: a little more, for the agents that make them do not begin and end in the same instant."""
 FORKS = 1_000
@@ -32,13 +34,26 @@ def _stored(database: Path) -> int:
     return int(found or 0)
 
 
+def _used(database: Path) -> int:
+    """Bytes of all tables and indexes, the write-ahead log's among them."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
+        count, free, size = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+    return int((count - free) * size)
+
+
 def measure(runs: int, seconds: float) -> list[Row]:
-    """Rows: microseconds an event, from the first one made until the last is stored, at RATE for `seconds`; and lost."""
+    """Rows: microseconds an event, from the first one made until the last is stored, at RATE for `seconds`; how far behind,
+    and how many lost; and bytes an event in the store, the rows of its processes among them."""
     os.environ["RUBICON_INSTANCE"] = ENVIRONMENT["RUBICON_INSTANCE"]
-    each_us, lost, late_s = [], 0, []
+    each_us, lost, late_s, each_bytes = [], 0, [], []
+    database = Instance.current().store_dir / "rubicon.db"
     for _ in range(runs):
         with up(), Client() as client:
-            made, stored, took, behind, gone = _once(client, seconds)
+            before = _used(database)
+            made, stored, took, behind, gone = _once(client, database, seconds)
+            each_bytes.append((_used(database) - before) / stored)
             if abs(made - stored - gone) > 0.02 * made:
                 raise RuntimeError(f"{made} records were made, {stored} stored and {gone} lost")
             each_us.append(took / stored * 1e6)
@@ -55,12 +70,12 @@ def measure(runs: int, seconds: float) -> list[Row]:
         ),
         Row("ring → stored, behind at the end of that", "s", interval(late_s), None, runs),
         Row("ring → stored, events lost in that", "events", Interval(lost, lost, lost), 0, runs),
+        Row("an event on disk, with its processes' rows", "B", interval(each_bytes), BAR_BYTES, runs),
     ]
 
 
-def _once(client: Client, seconds: float) -> tuple[int, int, float, float, int]:
+def _once(client: Client, database: Path, seconds: float) -> tuple[int, int, float, float, int]:
     """Records made and stored, seconds until the last was stored, seconds of these after the last was made, lost."""
-    database = Instance.current().store_dir / "rubicon.db"
     with flood(RATE, seconds, FORKS) as agents:
         before = _stored(database)
         while _stored(database) - before < RATE // 100:

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tree COUNT idle|busy|sockets [PORT]: COUNT processes with this one; prints a line once all of them live. `sockets`: each holds ten connections. */
+/* tree COUNT idle|busy|sockets [PORT BEATS]: COUNT processes with this one; prints a line once all of them live. `sockets`: each holds ten
+ * connections to PORT; this one beats then, five hundred times a second: a byte on a connection that is open to BEATS, a datagram
+ * on an open socket, a new connection. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,22 +11,49 @@
 
 static int ready[2];
 
-static void live(const char *how, int port)
+static int connected(int type, int port)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, type, 0);
 
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)))
+		perror("connect");
+	return fd;
+}
+
+static void hold(int port)
+{
+	for (int i = 0; i < 10; i++)
+		connected(SOCK_STREAM, port);
+}
+
+static void live(const char *how, int port)
+{
 	if (!strcmp(how, "sockets"))
-		for (int i = 0; i < 10; i++) {
-			int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-			if (connect(fd, (struct sockaddr *)&to, sizeof(to)))
-				perror("connect");
-		}
+		hold(port);
 	if (write(ready[1], "x", 1) < 0)
 		_exit(1);
 	for (;;)
 		if (strcmp(how, "busy"))
 			pause();
+}
+
+static void beat(int port)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int stream = connected(SOCK_STREAM, port), datagrams = connected(SOCK_DGRAM, port);
+	struct linger reset = { .l_onoff = 1 }; /* or the ports would run out */
+
+	for (;;) {
+		int fresh = socket(AF_INET, SOCK_STREAM, 0);
+
+		setsockopt(fresh, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+		send(stream, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+		send(datagrams, "x", 1, MSG_DONTWAIT);
+		connect(fresh, (struct sockaddr *)&to, sizeof(to));
+		close(fresh);
+		usleep(2000);
+	}
 }
 
 int main(int argc, char **argv)
@@ -42,5 +71,9 @@ int main(int argc, char **argv)
 			return 1;
 	printf("ready\n");
 	fflush(stdout);
+	if (!strcmp(argv[2], "sockets")) {
+		hold(atoi(argv[3]));
+		beat(atoi(argv[4]));
+	}
 	live(argv[2], argc > 3 ? atoi(argv[3]) : 0);
 }

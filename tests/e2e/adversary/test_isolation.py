@@ -183,6 +183,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.needs("unix_send")
 def test_a_datagram_to_a_unix_socket(host: Host, tmp_path: Path) -> None:
     """As a system log or a service manager takes them, without a connect."""
     place = tmp_path / "log.sock"

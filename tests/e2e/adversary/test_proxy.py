@@ -56,6 +56,7 @@ def broker(tmp_path: Path) -> Iterator[tuple[Path, str]]:
         yield tmp_path / "broker.sock", process.stdout.readline().strip()
 
 
+@pytest.mark.needs("unix_connect")
 def test_a_broker(host: Host, broker: tuple[Path, str], tmp_path: Path) -> None:
     """Through a Unix socket like docker's, through a port like sshd's."""
     place, port = broker
@@ -82,6 +83,7 @@ def test_a_broker(host: Host, broker: tuple[Path, str], tmp_path: Path) -> None:
         fights.killed()
 
 
+@pytest.mark.needs("unix_connect")
 def test_a_tmux_server_that_was_there_before(host: Host, tmp_path: Path) -> None:
     server, mark = tmp_path / "tmux.sock", tmp_path / "ran"
     tmux = ["tmux", "-S", str(server), "-f", "/dev/null"]
