@@ -28,7 +28,18 @@ def test_an_unknown_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_it_imports_nothing_that_it_does_not_need() -> None:
-    heavy = ["rich", "pyroute2", "cryptography", "jwt", "paramiko", "sqlalchemy", "email", "unittest", "ssl", "_hashlib"]
+    heavy = [
+        "rich",
+        "pyroute2",
+        "cryptography",
+        "jwt",
+        "paramiko",
+        "sqlalchemy",
+        "email",
+        "unittest",
+        "ssl",
+        "_hashlib",
+    ]
     program = f"import sys, sensor.daemon; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path("/"))
     assert done.stdout.strip() == "[]"
