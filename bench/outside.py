@@ -1,57 +1,38 @@
-"""The outside world of an agent: takes what arrives, and knows when the last of it came."""
+"""The outside world of an agent: takes what arrives, and knows when the last of it came.
+
+A process of its own before all others, for it stands for another host, which does not share these processors: `python -m
+bench.outside` prints its port, and for each line that it reads when the last of each kind came.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import select
 import socket
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+KINDS = ("connection", "byte", "datagram")
+
 
 class Outside:
-    """Listens on one port of loopback for TCP and UDP, in a thread of its own."""
+    """One that runs."""
 
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
-        self.port: int = self._listener.getsockname()[1]
-        self._datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._datagrams.bind(("127.0.0.1", self.port))
-        self.last_ns = dict.fromkeys(("connection", "byte", "datagram"), 0)
-        """When the last of each was taken, Unix time; no earlier than it came."""
-        self._ended = False
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdin
+        assert process.stdout
+        self._asks, self._answers = process.stdin, process.stdout
+        self.port = int(self._answers.readline())
+        """Of loopback, for TCP and UDP."""
 
-    def _serve(self) -> None:
-        poll = select.epoll()
-        held: dict[int, socket.socket] = {}
-        for each in (self._listener, self._datagrams):
-            each.setblocking(False)
-            poll.register(each, select.EPOLLIN)
-        while not self._ended:
-            for number, _ in poll.poll(0.1):
-                if number == self._listener.fileno():
-                    connection = self._listener.accept()[0]
-                    held[connection.fileno()] = connection
-                    poll.register(connection, select.EPOLLIN)
-                    what = "connection"
-                elif number == self._datagrams.fileno():
-                    self._datagrams.recv(64)
-                    what = "datagram"
-                else:
-                    try:
-                        came = held[number].recv(4096)
-                    except OSError:
-                        came = b""
-                    if not came:
-                        poll.unregister(number)
-                        held.pop(number).close()
-                        continue
-                    what = "byte"
-                self.last_ns[what] = time.time_ns()
-        for connection in held.values():
-            connection.close()
-        poll.close()
+    def last_ns(self) -> dict[str, int]:
+        """When the last of each kind came, Unix time; 0 for none."""
+        print(file=self._asks, flush=True)
+        return {str(kind): int(when) for kind, when in json.loads(self._answers.readline()).items()}
 
     def beating(self) -> None:
         """Return once all three arrive.
@@ -60,9 +41,9 @@ class Outside:
             RuntimeError: they do not.
         """
         deadline = time.monotonic() + 20
-        while min(self.last_ns.values()) < time.time_ns() - 20_000_000:
+        while min((last := self.last_ns()).values()) < time.time_ns() - 20_000_000:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"not all arrives outside: {self.last_ns}")
+                raise RuntimeError(f"not all arrives outside: {last}")
             time.sleep(0.001)
 
     def silent(self) -> int:
@@ -71,21 +52,57 @@ class Outside:
         Raises:
             RuntimeError: something still comes.
         """
-        last = max(self.last_ns.values())
+        last = self.last_ns()
         time.sleep(0.1)
-        if max(self.last_ns.values()) > last:
-            raise RuntimeError(f"something still arrives outside: {self.last_ns}")
-        return last
+        if (then := self.last_ns()) != last:
+            raise RuntimeError(f"something still arrives outside: {last}, {then}")
+        return max(last.values())
 
-    @contextmanager
-    def listening(self) -> Iterator[Outside]:
-        """Takes what arrives inside the block."""
-        thread = threading.Thread(target=self._serve, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._ended = True
-            thread.join()
-            self._listener.close()
-            self._datagrams.close()
+
+@contextmanager
+def outside() -> Iterator[Outside]:
+    """It runs inside the block."""
+    command = [sys.executable, "-m", "bench.outside"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Outside(process)  # leaving closes its stdin, which ends it
+
+
+def _serve() -> None:
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    listener, datagrams = socket.create_server(("127.0.0.1", 0), backlog=4096), socket.socket(type=socket.SOCK_DGRAM)
+    datagrams.bind(listener.getsockname())
+    print(listener.getsockname()[1], flush=True)
+    last, held, poll = dict.fromkeys(KINDS, 0), dict[int, socket.socket](), select.epoll()
+    for each in (listener, datagrams, sys.stdin):
+        poll.register(each, select.EPOLLIN)
+    while True:
+        for number, _ in poll.poll():
+            if number == sys.stdin.fileno():
+                if not sys.stdin.readline():
+                    return
+                print(json.dumps(last), flush=True)
+            elif number == listener.fileno():
+                connection = listener.accept()[0]
+                held[connection.fileno()] = connection
+                poll.register(connection, select.EPOLLIN)
+                last["connection"] = time.time_ns()
+            elif number == datagrams.fileno():
+                datagrams.recv(64)
+                last["datagram"] = time.time_ns()
+            elif _received(held[number]):
+                last["byte"] = time.time_ns()
+            else:
+                poll.unregister(number)
+                held.pop(number).close()
+
+
+def _received(connection: socket.socket) -> bytes:
+    """Nothing at its end, however it ended."""
+    try:
+        return connection.recv(4096)
+    except OSError:
+        return b""
+
+
+if __name__ == "__main__":
+    _serve()

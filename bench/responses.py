@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from bench.host import BIN, ENVIRONMENT, compiled, up
-from bench.outside import Outside
+from bench.outside import outside
 from bench.stats import percentile
 from rubicon import Agent, Client
 from rubicon.client.errors import AgentNotFound
@@ -88,20 +88,20 @@ def measure(rounds: int) -> list[Timings]:
         found[action, tree].append(elapsed)
         return started
 
-    with up(), Client() as client, _accepting() as port, Outside().listening() as outside:
+    with up(), Client() as client, _accepting() as port, outside() as world:
         for count, how in ((1, "idle"), (100, "idle"), (100, "busy"), (5000, "idle"), (100, "sockets")):
             tree = f"{count} processes, {'1 000 sockets' if how == 'sockets' else how}"
             for turn in range(rounds if count <= 100 else max(2, rounds // 10)):
-                with _tree(f"tree-{turn}", count, how, port, outside.port) as name:
+                with _tree(f"tree-{turn}", count, how, port, world.port) as name:
                     agent = _agent(client, name, count)
                     if how != "sockets":
                         timed("freeze", tree, agent.freeze)
                         timed("release", tree, agent.release)
                         timed("isolate", tree, agent.isolate)
                     else:
-                        outside.beating()
+                        world.beating()
                         began = timed("isolate", tree, agent.isolate)
-                        found[DROPPED, tree].append((outside.silent() - began) / 1e6)
+                        found[DROPPED, tree].append((world.silent() - began) / 1e6)
                     timed("release", tree, agent.release)
                     timed("kill", tree, agent.kill)
         for _ in range(BOMBS * rounds):
