@@ -69,7 +69,7 @@ static void again(void)
 
 static void *from_thread(void *execute)
 {
-	if (!execute && fork())
+	if (!execute && fork() > 0) /* in a full group it goes on itself, or the bomb would fade */
 		_exit(0);
 	again(); /* by a thread that is not the leader, or by its child */
 	return 0;
