@@ -85,6 +85,18 @@ class Watches:
             agent.ended_wall_ns = wall_ns
         return agent
 
+    def part_killed(self, agent_id: str, process: ProcessKey, reason: str) -> Agent | None:
+        """A kill of one process with its descendants was verified; returns the agent, whose root that was, to store. It learns
+        why: if it ends with it, it was killed."""
+        watch = self._watch_of(agent_id)
+        if watch is None or watch.tree.agent.root != process:
+            return None
+        agent = watch.tree.agent
+        agent.reason = agent.reason or reason
+        if agent.ended and not agent.detached:
+            agent.state = agent_pb2.AGENT_STATE_KILLED
+        return agent
+
     def bury(self, boot: Boot, agent_id: str) -> None:
         """The agent ended before this plane was started: late records of it change nothing."""
         self._host(boot).tree.bury(agent_id)

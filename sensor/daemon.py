@@ -56,6 +56,7 @@ from sensor.ship.spool import Spool
 from sensor.ship.uplink import Uplink
 
 log = structlog.get_logger(part="daemon")
+_AWAY = (event_pb2.JOIN_REASON_LEFT, event_pb2.JOIN_REASON_CONTESTED)
 COVER_S = 10.0
 """Seconds between looks at what the kernel has skipped, while an agent lives; a look takes below a millisecond."""
 
@@ -155,6 +156,8 @@ class _Sensor:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: asyncio.TimerHandle | None = None
         self._ended: set[str] = set()
+        self._following: asyncio.Future[None] | None = None
+        """Under way for somebody who has just left; others may have since, and are followed too."""
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -225,8 +228,17 @@ class _Sensor:
     def _saw_end(self, event: event_pb2.Event) -> None:
         """An exit or a move: look soon, in case it was an agent's last or a leaver; a burst is one look."""
         self._ended.add(event.agent_id)
+        if self._loop and event.join.reason in _AWAY and not self._following:
+            # before its next packet, if that can be: what this costs others ends with the next look, if nobody is outside
+            self._following = self._loop.run_in_executor(self._sweeper, self._watch.follow)
+            self._following.add_done_callback(self._followed)
         if self._loop and not self._ending:
             self._ending = self._loop.call_later(0.02, self._look_at_ends)
+
+    def _followed(self, done: asyncio.Future[None]) -> None:
+        self._following = None
+        if not done.cancelled() and (error := done.exception()):
+            log.error("leavers are not followed", error=str(error))
 
     def _look_at_ends(self) -> None:
         self._ending = None

@@ -42,5 +42,8 @@ class Trees(Protocol):
     def killed(self, agent_id: str, reason: str, wall_ns: int) -> Agent | None:
         """A kill of the whole agent was verified."""
 
+    def part_killed(self, agent_id: str, process: ProcessKey, reason: str) -> Agent | None:
+        """A kill of one process with its descendants was verified; the agent, if that was its root."""
+
     def kill_failed(self, agent_id: str) -> None:
         """A kill of the agent did not succeed."""

@@ -221,6 +221,8 @@ class Responder:
                 self._trees.kill_failed(response.agent_id)
             if response.state == APPLIED or response.survivors:
                 self._followed[response.agent_id] = response
+        elif response.state == VERIFIED and not by_itself:
+            agent = self._trees.part_killed(response.agent_id, response.process, response.reason)
         return await self._ledger.save(response, agent)
 
     async def _has_ended(self, agent_id: str) -> bool:

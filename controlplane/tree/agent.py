@@ -16,7 +16,7 @@ from controlplane.tree.shared import Shared
 from rubicon.v1 import agent_pb2, event_pb2, flow_pb2, response_pb2
 
 Handler = Callable[[event_pb2.Event, int, Changes], None]
-_DATAGRAM = 2
+_DATAGRAM, _SIGKILL = 2, 9
 
 
 class AgentTree:
@@ -262,7 +262,8 @@ class AgentTree:
         agent = self.agent
         agent.ended_ns = time_ns
         agent.ended_wall_ns = time_ns + offset_ns
-        if reason == "killed":
+        root = self.processes.by_key.get(agent.root) if agent.root and agent.reason else None
+        if reason == "killed" or (root and root.signal == _SIGKILL):
             agent.state = agent_pb2.AGENT_STATE_KILLED
         elif agent.state != agent_pb2.AGENT_STATE_KILLED:
             agent.state = agent_pb2.AGENT_STATE_FINISHED

@@ -154,7 +154,7 @@ class Containment:
                 self._isolator.enforce(agent, isolation_of(agent))
         crowd = Crowd(self._kernel.tasks())
         for agent in self._registry:
-            if agent.frozen:
+            if agent.frozen or agent.stopped:
                 self._freezer.again(agent, crowd)
         isolated = [(agent, isolation_of(agent)) for agent in self._registry if agent.isolated]
         if isolated:
@@ -172,7 +172,7 @@ class Containment:
         contained = [agent for agent in self._registry if agent.frozen or agent.isolated or agent.stopped]
         for agent in contained:
             self._expire(agent, now)
-        self._stop_again([agent for agent in contained if agent.frozen])
+        self._stop_again([agent for agent in contained if agent.frozen or agent.stopped])
         isolated = [agent for agent in contained if agent.isolated]
         for agent, holder, what in self._isolator.again(isolated) if isolated else ():
             if (agent.id, holder) not in self._reported:
@@ -180,6 +180,9 @@ class Containment:
                 log.warning(
                     "an isolated agent holds a socket that no hook governs", agent=agent.id, pid=holder[0], family=what
                 )
+                if agent.strict_holders:
+                    why = f"held a socket of {what}, which no hook governs, while its agent is isolated strictly"
+                    self.killed(agent, Order(reason=why, requested_by="rubicon-sensor"), holder)
 
     def _stop_again(self, frozen: list[Living]) -> None:
         """Stop whoever of them runs. With very many of them a look takes at most a tenth of the time."""
@@ -190,7 +193,7 @@ class Containment:
         for agent in frozen:
             if self._turns[agent.id].acquire(blocking=False):
                 try:
-                    if agent.frozen and self._freezer.again(agent, crowd):
+                    if (agent.frozen or agent.stopped) and self._freezer.again(agent, crowd):
                         log.warning("a process of a frozen agent ran; it was stopped again", agent=agent.id)
                 finally:
                     self._turns[agent.id].release()

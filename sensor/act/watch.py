@@ -128,6 +128,11 @@ class Watch:
             self._clean()
         self._containment.tend()
 
+    def follow(self) -> None:
+        """Somebody has just left its agent's cgroup: see its packets on the root, until a sweep finds nobody there."""
+        with self._enroller.lock:
+            self._kernel.follow_leavers(True)
+
     def finish(self, id_or_name: str, *, detach: bool, requested_by: str = "") -> Living:
         """End the watch of an agent; its living processes go on unwatched when `detach` is set.
 

@@ -279,7 +279,7 @@ class Kernel:
             held = any(program.pin in self._links.held for program in entry.programs)
             self.coverage += facts_of(entry, reason, held)
         self._tidy()
-        for when in (When.LEAVERS, When.CONDEMNING):
+        for when in (When.LEAVERS, When.ISOLATING, When.CONDEMNING):
             # an earlier sensor's: kept, or replaced by this version's
             if any(self._pins.has_link(program.pin) for program, _ in self._programs(when)):
                 self._switch(when, True)

@@ -119,5 +119,13 @@ def test_alerts_wait_while_cmd_has_the_screen(terminal: Terminal) -> None:
         assert "Outbound SSH" not in before
         terminal.expect(r"Outbound SSH")
         terminal.expect(r"1 alerts")
+        # a job of a shell that is CMD has a group of its own, as an editor in it
+        terminal.type("$RUBICON run -- bash --norc --noprofile -i\n")
+        terminal.type(f"python3 {file.name}\n")
+        before = terminal.expect(r"\nscreen intact")
+        assert "Outbound SSH" not in before
+        terminal.type("exit\n")
+        terminal.expect(r"Outbound SSH")
+        terminal.expect(r"1 alerts")
     finally:
         os.unlink(file.name)

@@ -22,7 +22,8 @@ def down(yes: bool) -> None:
         names = ", ".join(safe(str(agent["name"])) for agent in agents)
         click.echo(f"{len(agents)} agents live and will go on unwatched: {names}", err=True)
         for word in ("frozen", "isolated"):
-            contained = ", ".join(safe(str(agent["name"])) for agent in agents if agent.get(word))
+            held = [agent for agent in agents if agent.get(word) or (word == "frozen" and agent.get("stopped"))]
+            contained = ", ".join(safe(str(agent["name"])) for agent in held)
             if contained:
                 click.echo(f"{word} now, and let go by this: {contained}", err=True)
         if not yes:

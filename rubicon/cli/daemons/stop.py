@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ END_S = 25.0
 
 
 def living(instance: Instance) -> list[dict[str, Any]]:
-    """Agents that live on this host, as the sensor lists them; none where no sensor answers.
+    """Agents that live on this host, as the sensor lists them, or, where none answers, as the last one wrote them down.
 
     Raises:
         CallerIsAgent, PermissionDenied: as they say.
@@ -29,6 +30,17 @@ def living(instance: Instance) -> list[dict[str, Any]]:
     except (CallerIsAgent, PermissionDenied):
         raise
     except RubiconError:
+        return _recorded(instance)
+
+
+def _recorded(instance: Instance) -> list[dict[str, Any]]:
+    """None where Rubicon was taken down since, or the host started anew."""
+    try:
+        stored = json.loads((instance.state_dir / "agents.json").read_bytes())
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        up = (instance.run_dir / "daemons.json").exists()
+        return list(stored["agents"]) if up and stored["boot_id"] == boot else []
+    except (OSError, ValueError, KeyError, TypeError):
         return []
 
 

@@ -51,10 +51,10 @@ class Terminal:
                 termios.tcsetattr(self._fd, termios.TCSADRAIN, self._modes)
 
     def busy(self, child: Child) -> bool:
-        """CMD has the terminal now: what we would print would go into its screen."""
+        """CMD has the terminal now, or a job of a shell that it is: what we would print would go into its screen."""
         if not self.present or not child.group:
             return False
         try:
-            return os.tcgetpgrp(self._fd) == child.pid
+            return os.tcgetpgrp(self._fd) not in (os.getpgrp(), os.getpgid(os.getsid(0)))
         except OSError:
             return False

@@ -63,6 +63,8 @@ def chosen(choice: Chosen, action: str, client: Client | None) -> list[Whom]:
     """
     if choice.many and (choice.words or choice.processes):
         raise click.UsageError("name targets, or select them with --label, --host or --all; not both")
+    if client is None and choice.host:
+        raise click.UsageError("--local asks this host's sensor, which knows no other host: leave --host out")
     if not choice.many:
         found = [_named(word) for word in choice.words] + [_process(word) for word in choice.processes]
         if not found:

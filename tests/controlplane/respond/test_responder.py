@@ -147,6 +147,25 @@ async def test_a_process_is_killed_with_descendants_that_were_reparented(plane: 
     assert (await plane.stored_agent()).state == agent_pb2.AGENT_STATE_RUNNING
 
 
+@pytest.mark.parametrize("told", ["before", "after"])
+async def test_who_ends_with_its_root_was_killed(plane: Plane, told: str) -> None:
+    """The end comes up beside the sensor's answer: before it, or after."""
+    await plane.tree()
+    ends = [*(plane.kernel.exit(key(pid), signal=9) for pid in (10, 12, 13)), plane.kernel.finish("exited")]
+    plane.gate.clear()
+    kill = asyncio.create_task(plane.responder.kill(process_target(key(10)), BY))
+    await asyncio.sleep(0.05)
+    if told == "before":
+        await plane.take(*ends)
+    plane.gate.set()
+    assert (await kill).state == VERIFIED
+    if told == "after":
+        assert (await plane.stored_agent()).state == agent_pb2.AGENT_STATE_RUNNING
+        await plane.take(*ends)
+    agent = await plane.stored_agent()
+    assert (agent.state, agent.reason) == (agent_pb2.AGENT_STATE_KILLED, "it tunnels")
+
+
 async def test_a_pid_alone_means_who_lives_under_it(plane: Plane) -> None:
     await plane.tree()
     await plane.responder.kill(process_target(key(12), start=0), BY)

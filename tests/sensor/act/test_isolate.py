@@ -16,7 +16,9 @@ from sensor.act.cgroup import Cgroup
 from sensor.act.contain import Containing
 from sensor.act.enrol import Facts
 from sensor.errors import InvalidArgument
+from sensor.kernel import host
 from sensor.kernel.loader import Kernel
+from sensor.kernel.upkeep import Found
 from tests.sensor.act.isolating import VERIFIED, Client, accept, drain, isolate, release
 from tests.sensor.act.stage import Stage, gone, until
 
@@ -167,6 +169,36 @@ def test_it_stays_while_no_sensor_lives_and_after_the_next_has_come(stage: Stage
         assert client("connect", "tcp", "AF_INET", *server.getsockname()) == "0"
 
 
+@pytest.mark.needs("handed")
+def test_the_next_sensor_looks_after_what_only_an_isolation_attaches(stage: Stage, client: Client) -> None:
+    isolate(stage, client.agent)
+    assert stage.kernel.is_isolating
+    stage.restart()
+    assert stage.kernel.upkeep.look() == [], "its own programs are nobody else's"
+    mounted = host.bpffs()
+    assert mounted
+    pin = mounted / stage.instance.name / "links/handed_egress"
+    pin.unlink()
+    assert stage.kernel.upkeep.look() == [Found("pin-removed", "handed_egress", restored=True)]
+    assert pin.exists()
+    release(stage, stage.registry.find(client.agent.id))
+    stage.watch.sweep()
+    assert (stage.kernel.is_isolating, stage.kernel.leavers_followed, pin.exists()) == (False, False, False)
+
+
+def test_in_a_cgroup_below_its_own(stage: Stage, client: Client) -> None:
+    below = Cgroup.at(f"{client.agent.cgroup_path}/below")
+    below.make()
+    below.move(client.process.pid)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert client("connect", "tcp", "AF_INET", *server.getsockname()) == "0"
+        connection = accept(server)
+        isolate(stage, client.agent)
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1000)
+        assert client("connect", "tcp", "AF_INET", *server.getsockname()) == str(errno.EPERM)
+
+
 def test_its_time_is_over_also_for_the_next_sensor(stage: Stage, client: Client) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         response = isolate(stage, client.agent, ttl_ns=3_000_000_000)
@@ -200,6 +232,22 @@ def test_sockets_that_no_hook_governs(stage: Stage, family: str) -> None:
     response = isolate(stage, agent, strict=True)
     assert (response.state, list(response.survivors)) == (VERIFIED, [])
     until(lambda: gone(child.pid) or child.poll() is not None)
+
+
+def test_one_that_comes_later_ends_its_holder_and_is_told(stage: Stage) -> None:
+    script = "import socket,time\ninput()\ns=socket.socket(socket.AF_PACKET, 3)\ntime.sleep(60)"
+    agent, child = stage.launch("/usr/bin/python3", "-S", "-c", script)
+    assert isolate(stage, agent, strict=True).state == VERIFIED
+    stage.release(child)
+
+    def over() -> bool:
+        stage.watch.sweep()
+        return child.poll() is not None
+
+    until(over)
+    kills = [event.contain for event in stage.events if event.contain.action == response_pb2.ACTION_KILL]
+    assert [(each.process.pid, each.requested_by) for each in kills] == [(child.pid, "rubicon-sensor")]
+    assert "AF_PACKET" in kills[0].reason
 
 
 def test_a_dry_run_touches_nothing(stage: Stage, client: Client) -> None:
