@@ -19,9 +19,14 @@ done
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check "${wheel[0]}"
 
-# From an empty folder and with no compiler on PATH: what runs must come out of the wheel.
+# From an empty folder and with no compiler that works on PATH: what runs must come out of the wheel.
 cd "$work"
-PATH=$work/venv/bin:/usr/sbin:/usr/bin:/sbin:/bin
+mkdir "$work/none"
+for compiler in clang cc gcc; do
+	printf '#!/bin/sh\necho "check_wheel: a compiler was called" >&2\nexit 99\n' >"$work/none/$compiler"
+	chmod 755 "$work/none/$compiler"
+done
+PATH=$work/venv/bin:$work/none:/usr/sbin:/usr/bin:/sbin:/bin
 hash -r
 out=$(rubicon run --name wheel-check -- sh -c 'echo from-the-agent; exit 7') && status=0 || status=$?
 [[ $status == 7 && $out == from-the-agent ]] || { echo "check_wheel: run gave status $status and output '$out'" >&2; exit 1; }

@@ -21,9 +21,11 @@ esac
 
 missing=()
 for package in "${wanted[@]}"; do
-	# Ubuntu has bpftool inside linux-tools-common
-	if [[ $package == bpftool ]] && command -v bpftool >/dev/null; then continue; fi
-	dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+	# Ubuntu has bpftool inside linux-tools-common, as a script that calls the running kernel's
+	if [[ $package == bpftool ]] && bpftool version >/dev/null 2>&1; then continue; fi
+	# libelf1 is libelf1t64 in Ubuntu 24.04
+	states=$(dpkg-query -W -f '${Status}\n' "$package" "${package}t64" 2>/dev/null || true)
+	[[ $states == *'ok installed'* ]] || missing+=("$package")
 done
 ((${#missing[@]})) || exit 0
 
@@ -51,7 +53,7 @@ status=0
 {
 	apt-get update -q
 	for i in "${!missing[@]}"; do
-		if [[ ${missing[$i]} == bpftool ]] && ! apt-cache show bpftool >/dev/null 2>&1; then missing[i]=linux-tools-common; fi
+		if [[ ${missing[$i]} == bpftool ]] && ! apt-cache show bpftool >/dev/null 2>&1; then missing[i]=linux-tools-generic; fi
 	done
 	apt-get install -y -q --no-install-recommends "${missing[@]}"
 } >"$log" 2>&1 || status=$?

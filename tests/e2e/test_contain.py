@@ -131,16 +131,24 @@ def test_with_the_plane_dead(host: Host, outside: socket.socket) -> None:
     until(lambda: host.rubicon("ps").returncode == 0)
 
 
-@pytest.mark.parametrize("who", ["rubicon-sensor", "rubicon-plane"])
-def test_what_was_denied_stays_denied_without_a_gap(host: Host, outside: socket.socket, who: str) -> None:
+SENSOR, PLANE = "rubicon-sensor", "rubicon-plane"
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("who", [(SENSOR,), (PLANE,), (SENSOR, PLANE)], ids="+".join)
+def test_what_was_denied_stays_denied_without_a_gap(
+    host: Host, outside: socket.socket, who: tuple[str, ...], how: signal.Signals
+) -> None:
     running = start(host, "denied", "/usr/bin/python3", "-S", "-c", KNOCK, str(outside.getsockname()[1]))
     assert heard(outside)
     host.json("isolate", "denied")
     assert silent(outside)
-    for _ in range(3):
-        before = host.daemon(who)
-        os.kill(before, signal.SIGKILL)
-        until(lambda before=before: host.daemon(who) not in (0, before))
+    for _ in range(3 if how == signal.SIGKILL else 1):
+        before = [host.daemon(each) for each in who]
+        for pid in before:
+            os.kill(pid, how)
+        for each, pid in zip(who, before, strict=True):
+            until(lambda each=each, pid=pid: host.daemon(each) not in (0, pid))
         until(lambda: host.rubicon("ps").returncode == 0)
         assert not heard(outside)
     assert state(host, "denied") == (False, True)

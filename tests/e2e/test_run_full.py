@@ -32,7 +32,11 @@ while True:
 @pytest.fixture
 def group() -> Iterator[Path]:
     """A group of the v1 pids controller with room for `MOST` processes and threads."""
-    made = v1("pids") / f"rubicon-t-{os.getpid()}-{secrets.token_hex(3)}"
+    try:
+        controller = v1("pids")
+    except LookupError as error:
+        pytest.skip(str(error))
+    made = controller / f"rubicon-t-{os.getpid()}-{secrets.token_hex(3)}"
     made.mkdir()
     (made / "pids.max").write_text(str(MOST))
     try:

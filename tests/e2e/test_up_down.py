@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rubicon.cli.daemons.logfile import LOG_BYTES
+from sensor.kernel import bpf
 from sensor.kernel import host as kernel_host
 from tests.e2e.host import Host, until
 
@@ -143,6 +144,8 @@ def test_down_asks_when_agents_live_and_leaves_nothing(host: Host) -> None:
     assert asked.returncode == 130
     assert "lives-on" in asked.stderr
     assert host.rubicon("kill", "lives-on").returncode == 0
+    ours = _links(host)
+    assert ours <= _every_link()
     done = host.rubicon("down")
     assert done.returncode == 0, done.stderr
     assert not host.daemon("supervisor")
@@ -150,16 +153,47 @@ def test_down_asks_when_agents_live_and_leaves_nothing(host: Host) -> None:
     bpffs = kernel_host.bpffs()
     assert bpffs is None or not (bpffs / host.instance.name).exists()
     assert not list(host.instance.run_dir.glob("*.sock"))
-    links = json.loads(
-        subprocess.run(["bpftool", "link", "list", "-j"], capture_output=True, check=True).stdout or "[]"
-    )
-    assert not [link for link in links if "cgroup_id" in link and _mine(link, host)]
+    assert not ours & _every_link()
     assert host.rubicon("ps").returncode == 3
     assert host.rubicon("doctor").returncode == 1
     assert host.rubicon("down").returncode == 0
 
 
-def _mine(link: dict[str, object], host: Host) -> bool:
-    """A link of an agent's cgroup that is this host's; those of the root cgroup may be another instance's."""
-    top = kernel_host.cgroup_root() / host.instance.cgroup
-    return top.exists() and link["cgroup_id"] in {path.stat().st_ino for path in Path(top).rglob("*")}
+def _links(host: Host) -> set[int]:
+    """Ids of what is pinned."""
+    bpffs = kernel_host.bpffs()
+    assert bpffs
+    found = set()
+    for pin in (bpffs / host.instance.name / "links").iterdir():
+        fd = bpf.pinned(str(pin))
+        found.add(bpf.link_info(fd).id)
+        os.close(fd)
+    assert len(found) > 20
+    return found
+
+
+def _every_link() -> set[int]:
+    done = subprocess.run(["bpftool", "link", "list", "-j"], capture_output=True, check=True)
+    return {link["id"] for link in json.loads(done.stdout or "[]")}
+
+
+def test_down_says_what_it_lets_go_also_when_all_daemons_were_killed(own_host: Host) -> None:
+    assert own_host.rubicon("up").returncode == 0
+    for name in ("held", "cut", "alone"):
+        own_host.rubicon("run", "-q", "--name", name, "--", "sh", "-c", "sleep 1000 >/dev/null 2>&1 &")
+    own_host.json("freeze", "held")
+    own_host.json("isolate", "cut")
+    left = [each["pid"] for name in ("held", "cut", "alone") for each in own_host.json("tree", name) if each["alive"]]
+    own_host.json("freeze", "--process", str(left[-1]))
+    for name in ("supervisor", "rubicon-sensor", "rubicon-plane"):
+        os.kill(own_host.daemon(name), signal.SIGKILL)
+    asked = own_host.rubicon("down", input="n\n", stdin=None)
+    assert asked.returncode == 130
+    assert "3 agents live" in asked.stderr
+    frozen, isolated = (line for line in asked.stderr.splitlines() if "let go by this" in line)
+    assert (frozen.split(": ")[1], isolated.split(": ")[1]) == ("held, alone", "cut")
+    done = own_host.rubicon("down", "--yes")
+    assert done.returncode == 0, done.stderr
+    for pid in left:
+        until(lambda pid=pid: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S")
+        os.kill(pid, signal.SIGKILL)

@@ -13,11 +13,14 @@ from tests.e2e.adversary.field import ATTACKS, Container, alerts, privileged, un
 from tests.e2e.adversary.fight import fighter, known
 from tests.e2e.adversary.rows import DONE, EITHER, NOT_THERE, REFUSED, Row, check
 from tests.e2e.host import Host, until
+from tests.needs import KERNEL
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]  # others may hold the lock
 DAEMONS = ("rubicon-sensor", "rubicon-plane", "supervisor")
+walled = pytest.mark.skipif(KERNEL < (6, 12), reason="Landlock's signal scope is younger than this kernel")
 
 
+@walled
 def test_signals_and_tracing(host: Host, container: Container) -> None:
     rows = []
     for pid in map(host.daemon, DAEMONS):
@@ -37,6 +40,7 @@ def test_signals_and_tracing(host: Host, container: Container) -> None:
     check(host, container, rows)
 
 
+@walled
 def test_everybody_at_once(host: Host, container: Container) -> None:
     """kill(-1): whoever may be signalled."""
     before = [host.daemon(name) for name in DAEMONS]

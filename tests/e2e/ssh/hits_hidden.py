@@ -103,6 +103,15 @@ _UNREAD = (
     ),
 )
 
+_LEFT = (
+    Scenario(
+        "left-cgroup",
+        "sh -c 'echo $$ > {cgroups}/cgroup.procs; exec {ssh} -N -R {port}:{target} {to}'",
+        kinds(ARGV, WIRE, USE),
+        9222,
+    ),
+)
+
 _TLS = (
     Scenario(
         "tls-argv",
@@ -160,4 +169,4 @@ _OWN = (
     Scenario("own-child", "{python} {clients}/paramiko_own.py child", kinds(USE), 9241, hasty=True, chatty=True),
 )
 
-HITS = (*_SCRUBBED, *_UNREAD, *_TLS, *_HASTY, *_OWN)
+HITS = (*_SCRUBBED, *_UNREAD, *_LEFT, *_TLS, *_HASTY, *_OWN)

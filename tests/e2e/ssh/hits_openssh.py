@@ -27,7 +27,7 @@ CIPHERS = {
     "sha1": "-c aes192-ctr -m hmac-sha1",
     "umac": "-c aes256-ctr -m umac-64-etm@openssh.com",
 }
-_GATE = (
+GATE = (
     "Host gate",
     "HostName 127.0.0.1",
     "Port 2222",
@@ -207,7 +207,7 @@ _THROUGH = (
         kinds(ARGV),
         9147,
         holder="-W",
-        prepare=config("jump.conf", "ProxyJump gate", *_GATE),
+        prepare=config("jump.conf", "ProxyJump gate", *GATE),
     ),
     Scenario(
         "openssh-proxy-nc",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.e2e.ssh import hits_hidden
+from tests.e2e.ssh.hits_openssh import GATE
 from tests.e2e.ssh.scenario import Scenario, config
 from tests.e2e.ssh.world import World, run
 
@@ -74,6 +75,7 @@ MISSES = (
         prepare=config("local.conf", "LocalForward 9207 127.0.0.1:8000", "Host other", "RemoteForward 1 h:1"),
     ),
     Scenario("jump", "{ssh} {to} -o 'ProxyCommand={ssh} -p 2222 -W %h:%p root@127.0.0.1' 'echo hello'", sample=True),
+    Scenario("jump-option", "ssh -F {dir}/gate.conf -J gate box 'echo hello'", prepare=config("gate.conf", *GATE)),
     Scenario("stdio-forward", "sh -c 'echo please | timeout 1 {ssh} -W {target} {to}'"),
     Scenario(
         "agent-forwarding",

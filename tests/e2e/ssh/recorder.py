@@ -11,7 +11,6 @@ from pathlib import Path
 from controlplane.model import Alert
 from controlplane.pipeline import Pipeline
 from rubicon.v1 import event_pb2, sensor_service_pb2
-from sensor.act.cgroup import Cgroup
 from sensor.ship.segment import FILE_HEADER, read_entry
 from tests.controlplane.detectors.golden import HOST
 from tests.e2e.sensor import Sensor, until
@@ -86,7 +85,7 @@ class Recorder:
             where = scenario.unix.format(dir=self._world.dir) or scenario.port
             pulled = self._world.pull(where, socks=SECRET_PORT if scenario.socks else 0, chatty=scenario.chatty)
             assert pulled == SECRET, f"{scenario.name} forwarded {len(pulled)} bytes; {self._log()}"
-            carriers = frozenset(self._carriers(Cgroup.at(answer["cgroup_path"])))
+            carriers = frozenset(self._carriers(agent))
         else:
             try:
                 child.communicate(timeout=scenario.seconds)
@@ -108,10 +107,11 @@ class Recorder:
         if wanted:
             wait(shown, f"evidence of {', '.join(sorted(wanted))}")
 
-    def _carriers(self, cgroup: Cgroup) -> Iterator[int]:
+    def _carriers(self, agent: str) -> Iterator[int]:
         inodes = {inode for _, remote, inode in self._world.sockets("01") if remote in TUNNELS}
         links = {f"socket:[{inode}]" for inode in inodes}
-        for pid in (int(line) for line in (cgroup.folder / "cgroup.procs").read_text().split()):
+        seen = self._of(agent)  # it may have left its cgroup, and need not have executed anything
+        for pid in {event.process.pid for event in seen} | {event.fork.child.pid for event in seen}:
             folder = Path(f"/proc/{pid}/fd")
             try:
                 held = {os.readlink(name) for name in folder.iterdir()}

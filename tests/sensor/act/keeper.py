@@ -1,7 +1,9 @@
-"""Fork bombs that cannot hurt the machine: each runs below e2e/programs/keeper.c, in a group of the v1 pids controller."""
+"""Fork bombs that cannot hurt the machine: each runs below e2e/programs/keeper.c, in a group of a v1 hierarchy, where nothing
+of Rubicon's moves anybody; of the pids controller where that is to be had."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import os
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sensor.guard.tags import exiting
+from tests.turns import RECORDS
 
 PROGRAMS = Path(__file__).parents[2] / "e2e" / "programs"
 
@@ -31,13 +34,33 @@ def compiled(name: str) -> str:
     return target
 
 
+@functools.cache
 def v1(controller: str) -> Path:
-    """Where a v1 controller is mounted."""
+    """Where a v1 controller is mounted; a host that has cgroup v2 only lends those that v2 does not use, until the tests' end.
+
+    Raises:
+        LookupError: it lends this one not.
+    """
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         left, _, right = line.partition(" - ")
         if right.startswith("cgroup ") and controller in right.split(" ")[2].split(","):
             return Path(left.split(" ")[4])
-    raise AssertionError(f"this test needs the v1 {controller} controller")
+    place = RECORDS.with_name(f"rubicon-tests-{controller}")
+    place.mkdir(exist_ok=True)
+    if subprocess.run(["mount", "-t", "cgroup", "-o", controller, "none", str(place)], capture_output=True).returncode:
+        place.rmdir()
+        raise LookupError(f"the v1 {controller} controller is not to be had: cgroup v2 uses it")
+    atexit.register(subprocess.run, ["umount", str(place)])
+    return place
+
+
+@functools.cache
+def _hierarchy() -> Path:
+    """With a limit where there can be one; a hierarchy without a controller counts as well."""
+    try:
+        return v1("pids")
+    except LookupError:
+        return v1("none,name=rubicon-tests")
 
 
 @dataclass
@@ -77,11 +100,12 @@ class Kept:
 def kept(*command: str, most: int = 1200, seconds: int = 60) -> Iterator[Kept]:
     """Prepare a command; whatever becomes of it, nobody of it is left after the block, nor `seconds` after its start.
 
-    `most` is the most processes at once, zombies too.
+    `most` is the most processes at once, zombies too, where the v1 pids controller is to be had.
     """
-    group = v1("pids") / f"rubicon-t-{os.getpid()}-{secrets.token_hex(3)}"
+    group = _hierarchy() / f"rubicon-t-{os.getpid()}-{secrets.token_hex(3)}"
     group.mkdir()
-    (group / "pids.max").write_text(str(most))
+    if (group / "pids.max").exists():
+        (group / "pids.max").write_text(str(most))
     keeper = subprocess.Popen(
         [compiled("keeper"), str(group), str(seconds), *command],
         stdin=subprocess.PIPE,
