@@ -46,7 +46,8 @@ static void end_group(void)
 	FILE *list = fopen(procs, "re");
 	int pid;
 
-	put(most, "0");
+	if (!access(most, F_OK)) /* a hierarchy without a controller has no limit */
+		put(most, "0");
 	while (list && fscanf(list, "%d", &pid) == 1)
 		if (pid > 1 && pid != getpid())
 			kill(pid, SIGKILL);
