@@ -63,7 +63,8 @@ class CoverageServicer(coverage_service_pb2_grpc.CoverageServiceServicer):
             result = await self._sensors.command(host, command, self._timeout)
             if result.error_reason:
                 raise from_sensor(result.error_reason, result.error)
-            await asyncio.wait_for(stored, self._timeout)
+            async with asyncio.timeout(self._timeout):
+                await stored
         except TimeoutError:
             raise CommandTimeout(f"the probe of host {host} was sent but has not been stored") from None
         finally:

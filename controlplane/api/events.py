@@ -74,7 +74,8 @@ class EventServicer(event_service_pb2_grpc.EventServiceServicer):
                 if agent is not None or not request.follow:
                     return
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(moved.wait(), pause)
+                    async with asyncio.timeout(pause):
+                        await moved.wait()
                 if self._hub.closed:
                     raise stopping()
 

@@ -101,7 +101,8 @@ class SensorServicer(sensor_service_pb2_grpc.SensorServiceServicer):
 
     async def _hello(self, requests: Requests) -> sensor_service_pb2.Hello:
         try:
-            first = await asyncio.wait_for(anext(requests), HELLO_WITHIN)
+            async with asyncio.timeout(HELLO_WITHIN):
+                first = await anext(requests)
         except (TimeoutError, StopAsyncIteration):
             raise InvalidArgument("a stream begins with hello") from None
         if first.WhichOneof("kind") != "hello":

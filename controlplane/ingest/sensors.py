@@ -80,7 +80,8 @@ class Sensors:
             if old.process == sensor.process:
                 old.close()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(old.ended.wait(), HANDOVER)
+                async with asyncio.timeout(HANDOVER):
+                    await old.ended.wait()
         if host in self._live:
             pid = self._live[host].process[0]
             raise SensorDuplicate(f"another sensor of host {host} is connected (pid {pid})")
@@ -178,7 +179,8 @@ class Sensors:
         sensor.results[command.id] = waiting
         sensor.send(sensor_service_pb2.ConnectResponse(command=command))
         try:
-            return await asyncio.wait_for(waiting, timeout)
+            async with asyncio.timeout(timeout):
+                return await waiting
         except TimeoutError:
             raise CommandTimeout(f"the sensor of host {host} did not answer within {timeout:g} s") from None
         finally:

@@ -122,7 +122,8 @@ class Stream:
             since, done = self._unacked[0]
             if not done.done():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(asyncio.shield(done), max(0.0, since + give_up - self._loop.time()))
+                    async with asyncio.timeout_at(since + give_up):
+                        await asyncio.shield(done)
             if not done.done():
                 raise store.writer.failure or StoreUnavailable("the store did not take a batch in time")
             done.result()

@@ -127,7 +127,8 @@ class Writer:
             StoreUnavailable: it could not be written in time; it is withdrawn.
         """
         try:
-            return await asyncio.wait_for(self.submit(write, urgent=urgent), self._settings.give_up)
+            async with asyncio.timeout(self._settings.give_up):
+                return await self.submit(write, urgent=urgent)
         except TimeoutError:
             raise self.failure or StoreUnavailable("the store did not answer in time") from None
 
@@ -138,7 +139,8 @@ class Writer:
             StoreUnavailable: the disk did not take anything in time, or the writer has died.
         """
         try:
-            await asyncio.wait_for(self._room.wait(), self._settings.give_up)
+            async with asyncio.timeout(self._settings.give_up):
+                await self._room.wait()
         except TimeoutError:
             raise self.failure or StoreUnavailable("too many events wait for the disk") from None
         if self.died.is_set() and self.failure is not None:

@@ -52,7 +52,8 @@ async def test_the_result_of_a_kill_overtakes_batches(tmp_path: Path, monkeypatc
         await link.deliver([kernel.enrol(ROOT)])
         target = response_pb2.Target(agent=AGENT)
         asked = asyncio.create_task(_kill(stage, target))
-        command = await asyncio.wait_for(link.commands.get(), 40)
+        async with asyncio.timeout(40):
+            command = await link.commands.get()
         head = stage.plane.store.writer.head
         sequence = 0
         for number in range(20):

@@ -156,3 +156,20 @@ async def test_no_database(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreUnavailable, match="folder"):
         Store(tmp_path / "file")
+
+
+@pytest.mark.parametrize("turns", range(1, 7))
+async def test_a_cancel_that_comes_as_there_is_room_is_not_lost(store: Store, turns: int) -> None:
+    """A sensor's stream that ends in that moment would wait for ever, and the host's next sensor with it."""
+
+    async def take() -> None:
+        while True:
+            await store.writer.room()
+            await asyncio.sleep(0)
+
+    taking = asyncio.create_task(take())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    taking.cancel()
+    await asyncio.wait({taking}, timeout=2)
+    assert taking.cancelled()

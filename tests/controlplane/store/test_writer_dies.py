@@ -85,7 +85,8 @@ async def test_the_plane_ends_and_the_next_one_takes_what_was_not_acknowledged(t
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the stream may have ended already
         await link.send(lost, sequence=2)
     with pytest.raises(StoreUnavailable, match="defect"):
-        await asyncio.wait_for(serving, 40)
+        async with asyncio.timeout(40):
+            await serving
     await link.close()
     stage.links.clear()
     async with stage:

@@ -32,13 +32,13 @@ class Fighter:
         assert response["state"] == "verified", response
         return response
 
-    def killed(self) -> None:
+    def killed(self, local: bool = True) -> None:
         """Kill it: nobody is left, by a controller that Rubicon does not use.
 
         `rubicon run` and its teller are in there as well and no part of the agent; where a bomb has taken all pids they may not
         end well.
         """
-        self.act("kill")
+        self.act("kill", local=local)
         until(lambda: self.kept.living() <= self._run(), seconds=5)
 
     def _run(self) -> set[int]:

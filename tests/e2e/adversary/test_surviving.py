@@ -10,7 +10,7 @@ import pytest
 
 from sensor.act.cgroup import mount
 from tests.e2e.adversary.field import PROGRAMS
-from tests.e2e.adversary.fight import events, fighter
+from tests.e2e.adversary.fight import events, fighter, known
 from tests.e2e.host import Host, until
 from tests.sensor.act.keeper import compiled
 
@@ -42,10 +42,19 @@ def test_freeze(host: Host, tmp_path: Path, options: Sequence[str]) -> None:
 
 @pytest.mark.parametrize("mode", ["session", "vfork", "thread", "namespace", "move", "into", "mixed"])
 def test_kill(host: Host, mode: str) -> None:
-    """Double forks, vfork, threads, namespaces, moves between cgroups, births in others."""
+    """Double forks, vfork, threads, namespaces; moves between cgroups and births in others, which the profile refuses."""
     folders = [str(mount())]
-    with fighter(host, compiled("bomb"), "32", "60", mode, *folders) as fights:
+    options = ("--user", "root", "--privileged") if mode in ("move", "into") else ("--user", "root")
+    with fighter(host, compiled("bomb"), "32", "60", mode, *folders, options=options) as fights:
         fights.killed()
+
+
+def test_a_64_way_fork_bomb_is_gone_after_one_kill(host: Host) -> None:
+    """As a person has it: `rubicon run`, and one `rubicon kill` through the plane, 20 times of 20."""
+    for turn in range(20):
+        with fighter(host, compiled("bomb"), "64", "60", ("mixed", "leaf")[turn % 2]) as fights:
+            until(lambda fights=fights: known(host, fights.name))
+            fights.killed(local=False)
 
 
 def test_a_flood_hides_nobody(host: Host) -> None:
