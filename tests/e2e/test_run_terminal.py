@@ -122,7 +122,7 @@ def test_alerts_wait_while_cmd_has_the_screen(terminal: Terminal) -> None:
         # a job of a shell that is CMD has a group of its own, as an editor in it
         terminal.type("$RUBICON run -- bash --norc --noprofile -i\n")
         terminal.type(f"python3 {file.name}\n")
-        before = terminal.expect(r"\nscreen intact")
+        before = terminal.expect(r"[\r\n]screen intact")
         assert "Outbound SSH" not in before
         terminal.type("exit\n")
         terminal.expect(r"Outbound SSH")

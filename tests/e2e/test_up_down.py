@@ -168,7 +168,7 @@ def _links(host: Host) -> set[int]:
         fd = bpf.pinned(str(pin))
         found.add(bpf.link_info(fd).id)
         os.close(fd)
-    assert len(found) > 20
+    assert len(found) > 10
     return found
 
 
@@ -183,7 +183,7 @@ def test_down_says_what_it_lets_go_also_when_all_daemons_were_killed(own_host: H
         own_host.rubicon("run", "-q", "--name", name, "--", "sh", "-c", "sleep 1000 >/dev/null 2>&1 &")
     own_host.json("freeze", "held")
     own_host.json("isolate", "cut")
-    left = [each["pid"] for name in ("held", "cut", "alone") for each in own_host.json("tree", name) if each["alive"]]
+    left = [each["pid"] for name in ("held", "cut", "alone") for each in own_host.json("tree", name)]
     own_host.json("freeze", "--process", str(left[-1]))
     for name in ("supervisor", "rubicon-sensor", "rubicon-plane"):
         os.kill(own_host.daemon(name), signal.SIGKILL)
