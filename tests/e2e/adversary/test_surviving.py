@@ -49,12 +49,12 @@ def test_kill(host: Host, mode: str) -> None:
         fights.killed()
 
 
-def test_a_64_way_fork_bomb_is_gone_after_one_kill(host: Host) -> None:
-    """As a person has it: `rubicon run`, and one `rubicon kill` through the plane, 20 times of 20."""
-    for turn in range(20):
-        with fighter(host, compiled("bomb"), "64", "60", ("mixed", "leaf")[turn % 2]) as fights:
-            until(lambda fights=fights: known(host, fights.name))
-            fights.killed(local=False)
+@pytest.mark.parametrize("mode", ["leaf", "mixed"])
+def test_a_64_way_fork_bomb_is_gone_after_one_kill(host: Host, mode: str) -> None:
+    """As a person has it: `rubicon run`, and one `rubicon kill` through the plane; 20 times of 20 in test_kill_bomb.py."""
+    with fighter(host, compiled("bomb"), "64", "60", mode) as fights:
+        until(lambda: known(host, fights.name))
+        fights.killed(local=False)
 
 
 def test_a_flood_hides_nobody(host: Host) -> None:
