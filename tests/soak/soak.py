@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -46,7 +48,9 @@ def soak(host: Host, seed: int, seconds: float, tell: Callable[[str], None] = pr
             try:
                 play(host, cable, folders, each)
             except AssertionError as error:
-                raise AssertionError(f"seed {seed}, round {number}, {each}: {error}") from error
+                logs = shutil.copytree(host.instance.log_dir, f"build/soak/{seed}", dirs_exist_ok=True)
+                what = f"seed {seed}, round {number}, {each}: {error}; the daemons' logs are in {logs}"
+                raise AssertionError(what) from error
             if isinstance(each, Escape):
                 tally.escapes += 1
             tally.kills += 1
@@ -91,8 +95,15 @@ def dying(host: Host, daemon: str) -> Iterator[None]:
     if before:
         os.kill(before, signal.SIGKILL)
         until(lambda: host.daemon(daemon) not in (0, before))
-        until(lambda: host.rubicon("ps").returncode == 0)
+        until(lambda: connected(host))
     yield
+
+
+def connected(host: Host) -> bool:
+    """The plane has a sensor, which it did not take for another one beside it."""
+    done = host.rubicon("coverage", "--json")
+    facts = [json.loads(line) for line in done.stdout.splitlines()]
+    return not done.returncode and bool(facts) and all(fact["connected"] for fact in facts)
 
 
 @contextlib.contextmanager

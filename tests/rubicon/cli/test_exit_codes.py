@@ -43,6 +43,7 @@ USAGE: tuple[tuple[str, ...], ...] = (
     ("alerts", "--since", "0001-01-01T00:00:00+14:00"),
     ("kill",),
     ("kill", "a", "-l", "k=v"),
+    ("kill", "--host", "another", "--local"),
     ("kill", "-l", "nonsense"),
     ("freeze", "a", "--ttl", "0"),
     ("isolate", "a", "--ttl", "367d"),
