@@ -81,9 +81,11 @@ def detect(event: event_pb2.Event, agent: AgentView, memory: Memory) -> Iterator
         changed = conversations.payload(event, agent)
         if changed is not None:
             memory.requests.forget(changed.owner)
+            memory.hidden.forget(changed.cookie)
             touched.append(_look(memory, changed, agent, event))
-        elif memory.execs or memory.configs:
-            touched.extend(_hidden(memory, event, agent))
+        elif event.payload.flow.cookie not in conversations.by_cookie:
+            spoke = memory.hidden.payload(event, agent)
+            touched.extend(_hidden(memory, spoke, agent) if spoke is not None else ())
     elif kind == "connect" and process is not None and not event.connect.refused:
         if event.connect.flow.type in (0, 1):
             conversations.connect(event.connect.flow)
@@ -98,6 +100,7 @@ def detect(event: event_pb2.Event, agent: AgentView, memory: Memory) -> Iterator
         cookie = event.close.flow.cookie
         conversations.close(cookie)
         relays.close(cookie)
+        memory.hidden.forget(cookie)
         memory.cases.pop(cookie, None)
     elif kind == "exit" and process is not None:
         memory.requests.forget(process)
@@ -142,17 +145,16 @@ def _asks(memory: Memory, event: event_pb2.Event, process: ProcessKey, agent: Ag
         for conversation in list(memory.conversations.by_cookie.values()):
             if process == conversation.owner or process in asked.above(conversation.owner, agent):
                 yield _look(memory, conversation, agent, None)
+        for conversation in memory.hidden.below(process, agent):
+            yield from _hidden(memory, conversation, agent)
     if _request(memory, process, agent):
         for conversation in list(memory.conversations.by_cookie.values()):
             yield _answer(memory, conversation, agent)
 
 
-def _hidden(memory: Memory, event: event_pb2.Event, agent: AgentView) -> Iterator[Case]:
-    """A proxy says something that is not SSH; it counts when its user certainly asks for a forward."""
-    if event.payload.flow.cookie in memory.conversations.by_cookie:
-        return
-    conversation = memory.hidden.payload(event, agent)
-    if conversation is None or not client_above(conversation, agent, set(memory.configs)):
+def _hidden(memory: Memory, conversation: Conversation, agent: AgentView) -> Iterator[Case]:
+    """A proxy has said something that is not SSH; it counts when its user certainly asks for a forward."""
+    if not client_above(conversation, agent, memory.configs):
         return
     found = _look(memory, conversation, agent, None)
     if found.asked:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from rubicon.cli.daemons.logfile import LOG_BYTES
-from sensor.kernel import bpf
 from sensor.kernel import host as kernel_host
 from tests.e2e.host import Host, until
+from tests.links import every_link, pinned_links
 
 pytestmark = pytest.mark.root
 
@@ -144,8 +144,9 @@ def test_down_asks_when_agents_live_and_leaves_nothing(host: Host) -> None:
     assert asked.returncode == 130
     assert "lives-on" in asked.stderr
     assert host.rubicon("kill", "lives-on").returncode == 0
-    ours = _links(host)
-    assert ours <= _every_link()
+    ours = pinned_links(host.instance)
+    assert len(ours) > 10
+    assert ours <= every_link()
     done = host.rubicon("down")
     assert done.returncode == 0, done.stderr
     assert not host.daemon("supervisor")
@@ -153,28 +154,10 @@ def test_down_asks_when_agents_live_and_leaves_nothing(host: Host) -> None:
     bpffs = kernel_host.bpffs()
     assert bpffs is None or not (bpffs / host.instance.name).exists()
     assert not list(host.instance.run_dir.glob("*.sock"))
-    assert not ours & _every_link()
+    assert not ours & every_link()
     assert host.rubicon("ps").returncode == 3
     assert host.rubicon("doctor").returncode == 1
     assert host.rubicon("down").returncode == 0
-
-
-def _links(host: Host) -> set[int]:
-    """Ids of what is pinned."""
-    bpffs = kernel_host.bpffs()
-    assert bpffs
-    found = set()
-    for pin in (bpffs / host.instance.name / "links").iterdir():
-        fd = bpf.pinned(str(pin))
-        found.add(bpf.link_info(fd).id)
-        os.close(fd)
-    assert len(found) > 10
-    return found
-
-
-def _every_link() -> set[int]:
-    done = subprocess.run(["bpftool", "link", "list", "-j"], capture_output=True, check=True)
-    return {link["id"] for link in json.loads(done.stdout or "[]")}
 
 
 def test_down_says_what_it_lets_go_also_when_all_daemons_were_killed(own_host: Host) -> None:

@@ -52,8 +52,11 @@ def is_proxy(owner: Process) -> bool:
     stdio = owner.image.stdio[:2]
     if len(stdio) < 2 or any(descriptor.kind not in _THROUGH for descriptor in stdio):
         return False
-    own = argv.openssh(words(owner.argv))
-    return "ssh" not in argv.program(words(owner.argv)) or bool(own and own.stdio_forward)
+    given = words(owner.argv)
+    if "ssh" not in argv.program(given):
+        return True
+    own = argv.openssh(given)
+    return bool(own and own.stdio_forward)
 
 
 def users(key: ProcessKey, conversations: Iterable[Conversation], agent: AgentView) -> Iterator[Conversation]:

@@ -4,6 +4,7 @@ socket, anything that encrypts once more. What was asked for is known; only what
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 
 from controlplane.detectors._ssh import argv
 from controlplane.detectors._ssh.asked import above, is_proxy, words
@@ -21,10 +22,11 @@ with at most two, and the banner follows."""
 
 
 class Hidden:
-    """Counts what proxies send; bounded."""
+    """Counts what proxies send, and remembers who sent enough: a client's configuration may be read later. Bounded."""
 
     def __init__(self) -> None:
         self._sent: OrderedDict[int, int] = OrderedDict()
+        self._spoke: OrderedDict[int, Conversation] = OrderedDict()
 
     def payload(self, event: event_pb2.Event, agent: AgentView) -> Conversation | None:
         """First bytes of a flow that does not speak SSH so far; a conversation without a banner when they are a
@@ -40,10 +42,24 @@ class Hidden:
             self._sent.popitem(last=False)
         if sent != _SPOKEN:
             return None
-        return Conversation(cookie, owner, event, Side(), Side(), Shape())
+        began = event_pb2.Event()
+        began.CopyFrom(event)  # by itself: not its whole batch
+        spoke = self._spoke[cookie] = Conversation(cookie, owner, began, Side(), Side(), Shape())
+        while len(self._spoke) > _MANY:
+            self._spoke.popitem(last=False)
+        return spoke
+
+    def below(self, client: ProcessKey, agent: AgentView) -> list[Conversation]:
+        """Those that may be the client's proxies'."""
+        return [spoke for spoke in self._spoke.values() if client in above(spoke.owner, agent)]
+
+    def forget(self, cookie: int) -> None:
+        """It has ended, or shows SSH after all."""
+        self._sent.pop(cookie, None)
+        self._spoke.pop(cookie, None)
 
 
-def client_above(conversation: Conversation, agent: AgentView, configured: set[ProcessKey]) -> bool:
+def client_above(conversation: Conversation, agent: AgentView, configured: Collection[ProcessKey]) -> bool:
     """Whether an ancestor of the proxy is an SSH client: by its name, or because the sensor read its configuration."""
     for key in above(conversation.owner, agent):
         process = agent.process(key)

@@ -169,3 +169,31 @@ def test_a_proxy_that_is_asked_the_way_first(story: Story) -> None:
     assert story.alerts() == []
     story.send(proxy, flow, OPENSSH)
     assert {item.fields.get("what") for item in story.alert().evidence if item.kind == "wire"} == {"banner"}
+
+
+@pytest.mark.parametrize("told", range(5))
+def test_a_configuration_that_is_read_while_a_proxy_speaks_counts(story: Story, told: int) -> None:
+    """Reading takes some sixtieth of a second; until then the proxy may have sent all the first bytes that are looked at."""
+    client = story.run(200, "ssh", "-F", "tls.conf", "-N", "box")
+    proxy = story.run(201, "tls_proxy", "8444", parent=client, stdio=PIPE)
+    flow = story.connect(proxy, 5, port=8444)
+    for number in range(4):
+        if number == told:
+            story.config(client, "9221 127.0.0.1:8000")
+        story.send(proxy, flow, b"\x16\x03\x01\x02\x00\x01")
+    if told == 4:
+        assert story.alerts() == []
+        story.config(client, "9221 127.0.0.1:8000")
+    assert story.kinds() >= {"config"}
+    assert story.alert().process.key == proxy
+
+
+def test_a_proxys_connection_that_has_ended_is_not_held_against_a_later_reading(story: Story) -> None:
+    client = story.run(200, "ssh", "-F", "tls.conf", "-N", "box")
+    proxy = story.run(201, "tls_proxy", "8444", parent=client, stdio=PIPE)
+    flow = story.connect(proxy, 5, port=8444)
+    for _ in range(4):
+        story.send(proxy, flow, b"\x16\x03\x01\x02\x00\x01")
+    story.tell(story.kernel.flow(proxy, "close", flow))
+    story.config(client, "9221 127.0.0.1:8000")
+    assert story.alerts() == []
