@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import socket
 import subprocess
@@ -68,6 +69,8 @@ def outside() -> Iterator[Outside]:
 
 
 def _serve() -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     listener, datagrams = socket.create_server(("127.0.0.1", 0), backlog=4096), socket.socket(type=socket.SOCK_DGRAM)
     datagrams.bind(listener.getsockname())

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
-import socket
 import subprocess
-import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,8 +29,6 @@ BARS_MS = {
     ("isolate", "100 processes, 1 000 sockets"): 500,
     (DROPPED, "100 processes, 1 000 sockets"): 20,
 }
-SOCKETS = 1000
-"""Of a tree with sockets."""
 BOMBS = 5
 """Bombs of a kind for one small tree."""
 
@@ -88,11 +83,11 @@ def measure(rounds: int) -> list[Timings]:
         found[action, tree].append(elapsed)
         return started
 
-    with up(), Client() as client, _accepting() as port, outside() as world:
+    with up(), Client() as client, outside() as world:
         for count, how in ((1, "idle"), (100, "idle"), (100, "busy"), (5000, "idle"), (100, "sockets")):
             tree = f"{count} processes, {'1 000 sockets' if how == 'sockets' else how}"
             for turn in range(rounds if count <= 100 else max(2, rounds // 10)):
-                with _tree(f"tree-{turn}", count, how, port, world.port) as name:
+                with _tree(f"tree-{turn}", count, how, world.port) as name:
                     agent = _agent(client, name, count)
                     if how != "sockets":
                         timed("freeze", tree, agent.freeze)
@@ -148,7 +143,7 @@ def _agent(client: Client, name: str, count: int) -> Agent:
 
 
 @contextmanager
-def _tree(name: str, count: int, how: str, port: int, beats: int) -> Iterator[str]:
+def _tree(name: str, count: int, how: str, port: int) -> Iterator[str]:
     command = [
         str(BIN / "rubicon"),
         "run",
@@ -160,7 +155,6 @@ def _tree(name: str, count: int, how: str, port: int, beats: int) -> Iterator[st
         str(count),
         how,
         str(port),
-        str(beats),
     ]
     with subprocess.Popen(
         command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -174,26 +168,3 @@ def _tree(name: str, count: int, how: str, port: int, beats: int) -> Iterator[st
         except BaseException:
             process.terminate()
             raise
-
-
-@contextmanager
-def _accepting() -> Iterator[int]:
-    """A server that keeps what it accepts, as many as the last trees have; its port."""
-    held: deque[socket.socket] = deque()
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with socket.create_server(("127.0.0.1", 0), backlog=4096) as server:
-
-        def serve() -> None:
-            while True:
-                try:
-                    held.append(server.accept()[0])
-                    if len(held) > 4 * SOCKETS:
-                        held.popleft().close()
-                except OSError:
-                    return
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield int(server.getsockname()[1])
-    for each in held:
-        each.close()

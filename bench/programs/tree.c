@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tree COUNT idle|busy|sockets [PORT BEATS]: COUNT processes with this one; prints a line once all of them live. `sockets`: each holds ten
- * connections to PORT; this one beats then, five hundred times a second: a byte on a connection that is open to BEATS, a datagram
- * on an open socket, a new connection. */
+/* tree COUNT idle|busy|sockets [PORT]: COUNT processes with this one; prints a line once all of them live. `sockets`: each holds ten
+ * connections to PORT; this one beats then, five hundred times a second: a byte on an open connection there, a datagram on an open
+ * socket, a new connection. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,7 +73,7 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	if (!strcmp(argv[2], "sockets")) {
 		hold(atoi(argv[3]));
-		beat(atoi(argv[4]));
+		beat(atoi(argv[3]));
 	}
 	live(argv[2], argc > 3 ? atoi(argv[3]) : 0);
 }

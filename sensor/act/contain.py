@@ -154,7 +154,7 @@ class Containment:
                 self._isolator.enforce(agent, isolation_of(agent))
         crowd = Crowd(self._kernel.tasks())
         for agent in self._registry:
-            if agent.frozen or agent.stopped:
+            if agent.stands:
                 self._freezer.again(agent, crowd)
         isolated = [(agent, isolation_of(agent)) for agent in self._registry if agent.isolated]
         if isolated:
@@ -169,10 +169,10 @@ class Containment:
     def tend(self) -> None:
         """One look: end what has expired; stop again and own again whatever a contained agent has come to since."""
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        contained = [agent for agent in self._registry if agent.frozen or agent.isolated or agent.stopped]
+        contained = [agent for agent in self._registry if agent.stands or agent.isolated]
         for agent in contained:
             self._expire(agent, now)
-        self._stop_again([agent for agent in contained if agent.frozen or agent.stopped])
+        self._stop_again([agent for agent in contained if agent.stands])
         isolated = [agent for agent in contained if agent.isolated]
         for agent, holder, what in self._isolator.again(isolated) if isolated else ():
             if (agent.id, holder) not in self._reported:
@@ -193,7 +193,7 @@ class Containment:
         for agent in frozen:
             if self._turns[agent.id].acquire(blocking=False):
                 try:
-                    if (agent.frozen or agent.stopped) and self._freezer.again(agent, crowd):
+                    if agent.stands and self._freezer.again(agent, crowd):
                         log.warning("a process of a frozen agent ran; it was stopped again", agent=agent.id)
                 finally:
                     self._turns[agent.id].release()
@@ -225,7 +225,7 @@ class Containment:
             if was:
                 response.steps.append("network given back; destroyed connections stay destroyed")
         if freeze:
-            was = agent.frozen or bool(agent.stopped)
+            was = agent.stands
             woken = self._freezer.thaw(agent)
             self._registry.change(agent.id, frozen=False, freeze_expires_ns=0)
             if was:

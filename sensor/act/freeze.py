@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sensor.act.hunt import Hunt
-from sensor.act.processes import Crowd, Task, family, key
+from sensor.act.processes import Crowd, Task, key
 from sensor.act.registry import Living
 
 if TYPE_CHECKING:
@@ -81,16 +81,13 @@ class Freezer:
     def again(self, agent: Living, crowd: Crowd) -> bool:
         """Stop whoever of a frozen agent, or of one whose processes are in part, runs all the same; True when there was
         somebody."""
-        hunt = Hunt(self._enroller.kernel, agent, self._enroller.cgroup(agent), (), None)
+        if agent.frozen:
+            hunt = Hunt(self._enroller.kernel, agent, self._enroller.cgroup(agent), (), None)
+        else:
+            first, *others = ((pid, start) for pid, start in agent.stopped)
+            hunt = Hunt(self._enroller.kernel, agent, None, others, first)
         lost = self._enroller.kernel.untagged.of(agent.number)
         tasks = hunt.look() if lost else crowd.around(agent.number, hunt.cgroup.ids() if hunt.cgroup else ())
-        if not agent.frozen:
-            held = family(tasks, {(pid, start) for pid, start in agent.stopped})
-            running = _running(
-                agent, [each for each in held if each.agent in (0, agent.number) and each.state not in "ZX"]
-            )
-            self._stop(agent, hunt, running)
-            return bool(running)
         cgroup = hunt.cgroup if hunt.cgroup and not hunt.shares_cgroup(tasks) else None
         thawed = bool(cgroup and cgroup.processes() and not cgroup.frozen)
         if cgroup and thawed:

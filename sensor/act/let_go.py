@@ -21,7 +21,7 @@ def let_go(instance: Instance, boot_id: str) -> int:
 
     No kernel side is open any more, so who is meant is told by /proc, whose start times have ticks of 10 ms.
     """
-    agents = [agent for agent in Registry(instance.state_dir / "agents.json", boot_id) if agent.frozen or agent.stopped]
+    agents = [agent for agent in Registry(instance.state_dir / "agents.json", boot_id) if agent.stands]
     for agent in agents:
         if agent.cgroup_path:
             Cgroup.at(agent.cgroup_path).thaw()

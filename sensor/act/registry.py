@@ -67,6 +67,11 @@ class Living:
     strict_holders: bool = False
     """Whoever gets hold of a socket that no hook governs is killed."""
 
+    @property
+    def stands(self) -> bool:
+        """All of it, or a part, is stopped by a response."""
+        return self.frozen or bool(self.stopped)
+
 
 class Registry:
     """Living agents by id; every change is on disk before it returns. Any thread may call."""

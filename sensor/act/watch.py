@@ -63,7 +63,7 @@ class Watch:
     @property
     def calm(self) -> bool:
         """Nobody has to be held, or to be made sure of, and there is nothing to clear up: only agents that live."""
-        held = any(agent.frozen or agent.isolated or agent.stopped or agent.condemned for agent in self._registry)
+        held = any(agent.stands or agent.isolated or agent.condemned for agent in self._registry)
         return not (held or self._ending or self._registry.leftovers)
 
     def adopt(self) -> None:
@@ -146,7 +146,7 @@ class Watch:
         with self._enroller.lock:
             agent = self._registry.find(id_or_name)
             members = [task for task in self._kernel.tasks() if task.agent == agent.number]
-            if members and (agent.frozen or agent.isolated or agent.stopped):
+            if members and (agent.stands or agent.isolated):
                 raise InvalidArgument(f"agent {agent.name} is frozen or isolated: release it first")
             if members and not detach:
                 raise InvalidArgument(f"agent {agent.name} has {len(members)} living processes: kill it, or detach")

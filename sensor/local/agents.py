@@ -30,7 +30,7 @@ async def agents(context: Context, peer: Peer, request: Request) -> Reply:
                     "processes": counts[agent.number],
                     "frozen": agent.frozen,
                     "isolated": agent.isolated,
-                    "stopped": len(agent.stopped),
+                    "stopped": agent.stopped,
                     "started_at": agent.started_at,
                     "condemned": condemned(agent),
                 }

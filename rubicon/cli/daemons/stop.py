@@ -34,7 +34,7 @@ def living(instance: Instance) -> list[dict[str, Any]]:
 
 
 def _recorded(instance: Instance) -> list[dict[str, Any]]:
-    """None where Rubicon was taken down since, or the host started anew."""
+    """The registry's file (sensor/act/registry.py); none where Rubicon was taken down since, or the host started anew."""
     try:
         stored = json.loads((instance.state_dir / "agents.json").read_bytes())
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

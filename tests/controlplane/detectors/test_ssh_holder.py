@@ -173,7 +173,7 @@ def test_a_proxy_that_is_asked_the_way_first(story: Story) -> None:
 
 @pytest.mark.parametrize("told", range(5))
 def test_a_configuration_that_is_read_while_a_proxy_speaks_counts(story: Story, told: int) -> None:
-    """Reading takes some sixtieth of a second; until then the proxy may have sent all the first bytes that are looked at."""
+    """Reading takes some sixty milliseconds; until then the proxy may have sent all the first bytes that are looked at."""
     client = story.run(200, "ssh", "-F", "tls.conf", "-N", "box")
     proxy = story.run(201, "tls_proxy", "8444", parent=client, stdio=PIPE)
     flow = story.connect(proxy, 5, port=8444)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rubicon.v1 import alert_pb2
-from sensor.kernel.host import cgroup_root
+from sensor.act.cgroup import mount
 from tests.e2e.ssh.world import CLIENTS, HERE, PYTHON, SECRET_PORT, SITE_PACKAGES, World
 
 SAMPLES = HERE.parents[1] / "controlplane/detectors"
@@ -71,7 +71,7 @@ class Scenario:
             "python": PYTHON,
             "base": sys.base_prefix,
             "clients": str(CLIENTS),
-            "cgroups": str(cgroup_root()),
+            "cgroups": str(mount()),
             "port": str(self.port),
             "target": f"127.0.0.1:{SECRET_PORT}",
             "to": "-p 443 root@127.0.0.1",

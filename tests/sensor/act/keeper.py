@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sensor.act.cgroup import mount
 from sensor.guard.tags import exiting
 from tests.turns import RECORDS
 
@@ -39,17 +40,17 @@ def v1(controller: str) -> Path:
     """Where a v1 controller is mounted; a host that has cgroup v2 only lends those that v2 does not use, until the tests' end.
 
     Raises:
-        LookupError: it lends this one not.
+        LookupError: cgroup v2 uses this one.
     """
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         left, _, right = line.partition(" - ")
         if right.startswith("cgroup ") and controller in right.split(" ")[2].split(","):
             return Path(left.split(" ")[4])
+    if controller in (mount() / "cgroup.controllers").read_text().split():
+        raise LookupError(f"the v1 {controller} controller is not to be had: cgroup v2 uses it")
     place = RECORDS.with_name(f"rubicon-tests-{controller}")
     place.mkdir(exist_ok=True)
-    if subprocess.run(["mount", "-t", "cgroup", "-o", controller, "none", str(place)], capture_output=True).returncode:
-        place.rmdir()
-        raise LookupError(f"the v1 {controller} controller is not to be had: cgroup v2 uses it")
+    subprocess.run(["mount", "-t", "cgroup", "-o", controller, "none", str(place)], check=True)
     atexit.register(subprocess.run, ["umount", str(place)])
     return place
 
