@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
@@ -61,6 +62,9 @@ from rubicon.v1 import (
 )
 from rubicon.v1.instance import Instance
 
+if TYPE_CHECKING:
+    from controlplane.api.metrics import Metrics
+
 _log = logs.get("server")
 SWITCH_S = 0.0005
 """Seconds until a thread that computes gives the interpreter to one that waits for it. A stop goes through several look-ups
@@ -100,14 +104,16 @@ class Plane:
 
         Raises:
             StoreUnavailable: the store cannot be used.
+            SettingsInvalid: the metrics file cannot be written.
             AuditKeyUnusable: the key that signs the audit cannot be used.
             OSError: the socket cannot be made.
         """
         settings = self.settings
-        notary = Notary(self._folder.parent)
-        self.store = Store(self._folder, settings.store)
         self.pipeline = Pipeline(policy=Policy(self.rules))
         self.sensors = Sensors(self.pipeline.cover)
+        metrics = await self._begin_metrics()
+        notary = Notary(self._folder.parent)
+        self.store = Store(self._folder, settings.store)
         self.audit = Audit(self.store, notary, settings.audit)
         self.audit.start()
         rules = "; ".join(f"{rule.name}{'' if rule.enforce else ' (monitor)'}" for rule in self.rules)
@@ -115,17 +121,30 @@ class Plane:
         self.follower = Follower(self.audit, self.store)
         self.hub = Hub(settings.watch)
         self.responder = Responder(self.sensors, self.pipeline, self.store, settings.wire.command_timeout)
+        self.responder.ledger.watching = self.hub.applied
         self.precedence = Precedence()
         carrier = Carrier(self._obey, self.sensors.wait_for, self.pipeline, self.audit, self.follower)
         self.gate = Gate(carrier, self._waits, self._drops, carrier.alive, self._minute)
         deeds = Deeds(self.store, self.audit, self.pipeline.agent)
         self.intake = Intake(self.store, self.pipeline.apply, self.gate, self.responder.ended, deeds, self.precedence)
         self.store.writer.listeners.append(self.hub.published)
+        if metrics:
+            self.store.writer.listeners.append(metrics.published)
         self.sensors.hold()
         await self._listen()
         self.restored = asyncio.create_task(self._restore(), name="restore")
         """Fails when what is stored cannot be taken over; the plane must not go on then."""
         self._resuming = asyncio.create_task(self._resume(), name="resume")
+        self._measuring = [asyncio.create_task(metrics.keep(), name="metrics")] if metrics else []
+
+    async def _begin_metrics(self) -> Metrics | None:
+        if not self.settings.metrics.file:
+            return None
+        from controlplane.api.metrics import Metrics  # its library is loaded only where it is used
+
+        metrics = Metrics(self.settings.metrics, self.sensors, self.pipeline)
+        await metrics.begin()
+        return metrics
 
     async def _restore(self) -> None:
         """Give the pipeline its memory back, then let sensors in. Calls are answered meanwhile, from the store."""
@@ -198,7 +217,7 @@ class Plane:
         event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(self.store, self.hub), self._server)
         coverage_service_pb2_grpc.add_CoverageServiceServicer_to_server(coverage, self._server)
         response_service_pb2_grpc.add_ResponseServiceServicer_to_server(
-            ResponseServicer(self.store, self.responder), self._server
+            ResponseServicer(self.store, self.responder, self.hub), self._server
         )
         rules = PolicyServicer(lambda: self.rules, self.gate.counts, self.reload)
         policy_service_pb2_grpc.add_PolicyServiceServicer_to_server(rules, self._server)
@@ -216,9 +235,10 @@ class Plane:
         await self.gate.stop()
         await self.responder.stop()
         self.sensors.close_all()
-        for task in (self._resuming, self.restored):
+        ending = (self._resuming, self.restored, *self._measuring)
+        for task in ending:
             task.cancel()
-        await asyncio.gather(self._resuming, self.restored, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
         await self._server.stop(self.settings.wire.stop_grace)
         await self.witness.stop(self.settings.wire.stop_grace)
         await self.intake.stop()

@@ -78,6 +78,17 @@ class FileSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """Metrics."""
+
+    file: str = ""
+    """Path of a file, from the root, ending in .prom, that the plane writes in the Prometheus text format, for a node
+    exporter's textfile collector; none unless set. It goes when the plane stops."""
+    every: float = 15.0
+    """Seconds after which it is written anew: the usual interval of a scrape."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All of them."""
 
@@ -86,6 +97,7 @@ class Settings:
     watch: WatchSettings = field(default_factory=WatchSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     settings: FileSettings = field(default_factory=FileSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -101,6 +113,7 @@ class Settings:
             "watch": WatchSettings,
             "audit": AuditSettings,
             "settings": FileSettings,
+            "metrics": MetricsSettings,
         }
         given: dict[str, dict[str, float | str]] = {name: {} for name in concerns}
         for variable, text in environment.items():
@@ -121,6 +134,7 @@ class Settings:
             WatchSettings(**given["watch"]),  # type: ignore[arg-type]
             AuditSettings(**given["audit"]),  # type: ignore[arg-type]
             FileSettings(**given["settings"]),  # type: ignore[arg-type]
+            MetricsSettings(**given["metrics"]),  # type: ignore[arg-type]
         )
 
 

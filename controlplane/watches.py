@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +46,10 @@ class Watches:
         """The agent, while in memory."""
         watch = self._watch_of(agent_id)
         return watch.tree.agent if watch else None
+
+    def agents(self) -> Iterator[Agent]:
+        """Every agent in memory: those that live, and some that have ended."""
+        return (watch.tree.agent for host in self._hosts.values() for watch in host.watches.values())
 
     def view(self, agent_id: str) -> AgentView | None:
         """The agent's tree and flows, while in memory."""

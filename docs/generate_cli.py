@@ -21,16 +21,18 @@ pid namespace, `start_time` is nanoseconds since boot. Severities are info, low,
 PROCESS = "pid, start_time, boot_id, exe, argv, cwd, uid, container"
 NAMES = {
     "ps": "id, name, labels, state (pending, running, finished, killed), host, started_at, ended_at, processes, "
-    "processes_total, alerts, flows, lost, on_alert, command, reason, alert_id, frozen, isolated",
+    "processes_total, alerts, flows, lost, on_alert, command, reason, alert_id, frozen, isolated, "
+    "contained_reason",
     "tree": f"depth, {PROCESS}, parent_pid, started_at, ended_at, status, signal",
     "events": "time, kind, agent (id), host, boot_id, pid, start_time, record {epoch, cpu, sequence}, cursor; under the "
     "kind's own name the fields of its message in proto/rubicon/v1",
     "alerts": "id, time, agent (id), agent_name, host, detector, title, severity, techniques, "
     f"process {{{PROCESS}}}, ancestors [as process, parent first], flow {{protocol, source, destination}}, "
     "evidence [{kind, text, time, fields}], coverage, response, response_id, repeats, last_time",
-    "kill, freeze, isolate, release": "id, action, agent (id), state (requested, applied, verified, failed), reason, "
-    "requested_by, killed, elapsed_ms, survivors [{pid, start_time, name, why}], steps, error, expires_at, destroyed, "
-    "dry_run, members [{pid, start_time, name}]; of a target that it could not be asked of: target, error",
+    "kill, freeze, isolate, release, responses": "id, action, agent (id), state (requested, applied, verified, failed), "
+    "reason, requested_by, requested_at, killed, elapsed_ms, survivors [{pid, start_time, name, why}], steps, error, "
+    "expires_at, destroyed, dry_run, members [{pid, start_time, name}]; of a target that it could not "
+    "be asked of: target, error",
     "audit list, show": "sequence, time, phase (requested, result, refused, reported, noted), request, identity, action, "
     "target, agent, reason, alert, response, outcome, detail, hash",
     "audit verify": "ok, records, checkpoints, last, covered, fingerprint, keys, faults [{first, last, time, what}]",

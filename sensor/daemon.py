@@ -17,6 +17,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 import structlog
 from google.protobuf.json_format import MessageToDict
 
-from rubicon.v1 import coverage_pb2, event_pb2, priority, sensor_service_pb2, tokens
+from rubicon.v1 import coverage_pb2, event_pb2, priority, response_pb2, sensor_service_pb2, tokens
 from rubicon.v1.instance import Instance
 from sensor import heap, logs
 from sensor.act.cgroup import Cgroup
@@ -299,10 +300,18 @@ class _Sensor:
 
         self._threads.submit(kill)
 
-    async def _command(self, command: sensor_service_pb2.Command) -> sensor_service_pb2.CommandResult:
+    async def _command(
+        self, command: sensor_service_pb2.Command, interim: Callable[[sensor_service_pb2.CommandResult], None]
+    ) -> sensor_service_pb2.CommandResult:
         assert self._loop
-        handle = functools.partial(self._commands.handle, command)
-        result = await asyncio.get_running_loop().run_in_executor(self._threads, handle)
+        loop = asyncio.get_running_loop()
+
+        def applied(response: response_pb2.Response) -> None:
+            said = sensor_service_pb2.CommandResult(id=command.id, response=response, interim=True)
+            loop.call_soon_threadsafe(interim, said)
+
+        handle = functools.partial(self._commands.handle, command, applied)
+        result = await loop.run_in_executor(self._threads, handle)
         self._loop.call_soon_threadsafe(self._look.set)
         return result
 

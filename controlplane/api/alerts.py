@@ -66,7 +66,7 @@ class AlertServicer(alert_service_pb2_grpc.AlertServiceServicer):
         agent_id = next(iter(agents), "")
         ending = Ending(self._store, agent_id, linger=0.0)
         sent: dict[str, bytes] = {}
-        with self._hub.watch(agent_id) as watch:
+        with self._hub.watch_alerts(agent_id) as watch:
             existing: list[alert_pb2.Alert] = []
             if request.include_existing:
                 existing = await asyncio.to_thread(

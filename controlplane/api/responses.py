@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
-from controlplane.api import find, paging
+from controlplane.api import find, mask, paging
+from controlplane.api.ending import Ending
+from controlplane.api.hub import Hub
 from controlplane.audit.audit import caller
 from controlplane.errors import InvalidArgument, NotFound
 from controlplane.model import ProcessKey
@@ -13,6 +16,9 @@ from controlplane.respond import Asked, Responder
 from controlplane.store import convert
 from controlplane.store.store import Store
 from rubicon.v1 import response_pb2, response_service_pb2, response_service_pb2_grpc, ttl
+
+EXISTING = 10_000
+"""Existing responses that a watch begins with at most: the newest."""
 
 
 def _ttl(request: Any) -> int:
@@ -32,8 +38,9 @@ def _ttl(request: Any) -> int:
 class ResponseServicer(response_service_pb2_grpc.ResponseServiceServicer):
     """Kill, freeze, isolate and release, and look at what was done."""
 
-    def __init__(self, store: Store, responder: Responder) -> None:
+    def __init__(self, store: Store, responder: Responder, hub: Hub) -> None:
         self._store = store
+        self._hub = hub
         self._responder = responder
 
     async def Kill(  # noqa: N802
@@ -96,10 +103,7 @@ class ResponseServicer(response_service_pb2_grpc.ResponseServiceServicer):
         self, request: response_service_pb2.GetResponseRequest, context: Any
     ) -> response_service_pb2.GetResponseResponse:
         """Raises: NotFound."""
-        found = await asyncio.to_thread(self._store.entities.response, request.id)
-        if found is None:
-            raise NotFound(f"there is no response {request.id!r}")
-        return response_service_pb2.GetResponseResponse(response=found)
+        return response_service_pb2.GetResponseResponse(response=await self._get(request.id))
 
     async def ListResponses(  # noqa: N802
         self, request: response_service_pb2.ListResponsesRequest, context: Any
@@ -116,3 +120,66 @@ class ResponseServicer(response_service_pb2_grpc.ResponseServiceServicer):
             found = found[:size]
             token = paging.token(convert.nanoseconds(found[-1].requested_at), found[-1].id)
         return response_service_pb2.ListResponsesResponse(responses=found, next_page_token=token)
+
+    async def WatchResponses(  # noqa: N802
+        self, request: response_service_pb2.WatchResponsesRequest, context: Any
+    ) -> AsyncIterator[response_service_pb2.WatchResponsesResponse]:
+        """First an empty message, which says that the watch stands; then responses, whenever one has changed. A watch of one
+        response ends with its last state, one of an agent with the agent itself once it has ended.
+
+        Raises: NotFound, AgentNotFound; InvalidArgument where both are named; TooSlow when the watcher does not keep up.
+        """
+        if request.id and request.agent:
+            raise InvalidArgument("watch one response or those of one agent, not both")
+        agent_id = (await find.agent(self._store, request.agent)).id if request.agent else ""
+        ending = Ending(self._store, agent_id, linger=0.0)
+        with self._hub.watch_responses(agent_id) as watch:
+            existing = [await self._get(request.id)] if request.id else []
+            if request.include_existing and not request.id:
+                existing = await asyncio.to_thread(self._store.entities.responses, agent_id=agent_id, limit=EXISTING)
+            yield response_service_pb2.WatchResponsesResponse()
+            told = {response.id: response for response in existing}
+            for response in reversed(existing):
+                yield response_service_pb2.WatchResponsesResponse(response=response)
+                if request.id and _settled(response):
+                    return
+            if agent_id:
+                watch.touch()
+            async for news in watch:
+                if news is None:
+                    agent, pause = await ending.over()
+                    if agent is not None:
+                        yield response_service_pb2.WatchResponsesResponse(ended=mask.agent(agent))
+                        return
+                    if pause is not None:
+                        asyncio.get_running_loop().call_later(pause, watch.touch)
+                    continue
+                if (request.id and news.id != request.id) or (agent_id and news.agent_id != agent_id):
+                    continue
+                # What was read from the store may come through the queue too, and what was before it.
+                before = told.get(news.id)
+                if before is not None and (news == before or _stage(news) < _stage(before)):
+                    continue
+                told.pop(news.id, None)
+                yield response_service_pb2.WatchResponsesResponse(response=news)
+                if request.id and _settled(news):
+                    return
+
+    async def _get(self, response_id: str) -> response_pb2.Response:
+        found = await asyncio.to_thread(self._store.entities.response, response_id)
+        if found is None:
+            raise NotFound(f"there is no response {response_id!r}")
+        return found
+
+
+def _stage(response: response_pb2.Response) -> int:
+    """How far it is: failed is as far as verified, which may follow it."""
+    return min(response.state, response_pb2.RESPONSE_STATE_VERIFIED)
+
+
+def _settled(response: response_pb2.Response) -> bool:
+    """Nothing more becomes of it: a kill that left somebody is verified once the agent has ended."""
+    followed = response.action == response_pb2.ACTION_KILL and response.survivors
+    return response.state == response_pb2.RESPONSE_STATE_VERIFIED or (
+        response.state == response_pb2.RESPONSE_STATE_FAILED and not followed
+    )

@@ -33,7 +33,8 @@ class Follower:
         """A call or a rule got this answer: audit it, and go on where it is not the last word."""
         deed = replace(deed, agent_id=response.agent_id, alert_id=response.alert_id, response_id=response.id)
         self._audit.result(identity, deed, request, outcome(response), detail(response))
-        if response.state == APPLIED:
+        left = response.action == response_pb2.ACTION_KILL and response.survivors
+        if response.state == APPLIED or left:
             self._expected[response.id] = (identity, deed, request)
 
     def resumed(self, responses: Iterable[response_pb2.Response]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from controlplane.errors import CommandTimeout, InvalidArgument, SensorDuplicate, SensorUnreachable
 from controlplane.model import Boot
-from rubicon.v1 import coverage_pb2, ids, sensor_service_pb2
+from rubicon.v1 import coverage_pb2, ids, response_pb2, sensor_service_pb2
 
 HANDOVER = 3.0
 """Seconds that a new stream of a host waits for the old one to end: a restarted sensor is faster than its predecessor's
@@ -22,6 +22,10 @@ attempts to connect."""
 RETURNS = 3.0
 """Seconds that a command waits for a sensor that is not connected: after the death of the plane or of the sensor its
 supervisor starts it anew, and the stream stands again in less."""
+
+
+Interim = Callable[[response_pb2.Response], None]
+"""Is told how far a response is before its result."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +41,7 @@ class Sensor:
     capabilities: frozenset[str] = frozenset()
     version: str = ""
     results: dict[str, asyncio.Future[sensor_service_pb2.CommandResult]] = field(default_factory=dict)
+    interims: dict[str, Interim] = field(default_factory=dict)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -122,6 +127,11 @@ class Sensors:
                 out.append(one)
         return out
 
+    @property
+    def connected(self) -> int:
+        """How many are."""
+        return len(self._live)
+
     def boot(self, host: str) -> Boot | None:
         """The boot of the connected host, None when it is not connected."""
         sensor = self._live.get(host)
@@ -153,9 +163,12 @@ class Sensors:
         return next(iter(self._live))
 
     async def command(
-        self, host: str, command: sensor_service_pb2.Command, timeout: float
+        self, host: str, command: sensor_service_pb2.Command, timeout: float, interim: Interim = lambda _: None
     ) -> sensor_service_pb2.CommandResult:
         """Send a command down and wait for what became of it. An empty id is filled in.
+
+        Args:
+            interim: is told, before this returns, of a response that is applied and not verified yet.
 
         Raises:
             SensorUnreachable: no sensor of that host is connected, nor within 3 s (RETURNS), or it went away before it
@@ -176,7 +189,7 @@ class Sensors:
         if not command.id:
             command.id = ids.new_id()
         waiting: asyncio.Future[sensor_service_pb2.CommandResult] = asyncio.get_running_loop().create_future()
-        sensor.results[command.id] = waiting
+        sensor.results[command.id], sensor.interims[command.id] = waiting, interim
         sensor.send(sensor_service_pb2.ConnectResponse(command=command))
         try:
             async with asyncio.timeout(timeout):
@@ -185,13 +198,17 @@ class Sensors:
             raise CommandTimeout(f"the sensor of host {host} did not answer within {timeout:g} s") from None
         finally:
             sensor.results.pop(command.id, None)
+            sensor.interims.pop(command.id, None)
 
     def answer(self, sensor: Sensor, result: sensor_service_pb2.CommandResult) -> bool:
         """A result came up; False when nobody waits for it (any more)."""
         waiting = sensor.results.get(result.id)
         if waiting is None or waiting.done():
             return False
-        waiting.set_result(result)
+        if result.interim:
+            sensor.interims[result.id](result.response)
+        else:
+            waiting.set_result(result)
         return True
 
     def close_all(self) -> None:

@@ -34,6 +34,8 @@ class Agent:
     """All its processes are stopped, by a response."""
     isolated: bool = False
     """It has no network, by a response."""
+    contained_reason: str = ""
+    """Why it is frozen or isolated, by the last of these responses."""
     cgroup_path: str = ""
     cgroup_ids: tuple[int, ...] = ()
     cgroup_owned: bool = False

@@ -6,6 +6,7 @@ after its restart. What is in force is what the sensor says (Contain events), ne
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 
@@ -16,7 +17,6 @@ from controlplane.respond.ledger import Ledger
 from controlplane.respond.ports import Sender, Trees
 from controlplane.respond.target import Resolved, resolve
 from controlplane.store import convert
-from controlplane.store.store import Store
 from rubicon.v1 import ids, process_pb2, response_pb2, sensor_service_pb2
 
 KILL, FREEZE, ISOLATE, RELEASE = (
@@ -33,11 +33,11 @@ class Container:
     """One for the plane; for the event loop's thread."""
 
     def __init__(
-        self, sender: Sender, trees: Trees, store: Store, timeout: float, wall_clock: Callable[[], int] = time.time_ns
+        self, sender: Sender, trees: Trees, ledger: Ledger, timeout: float, wall_clock: Callable[[], int] = time.time_ns
     ) -> None:
         self._sender = sender
         self._trees = trees
-        self._ledger = Ledger(store)
+        self._ledger = ledger
         self._timeout = timeout
         self._now = wall_clock
 
@@ -109,7 +109,8 @@ class Container:
     async def _carry_out(self, found: Resolved, response: response_pb2.Response, asked: Asked) -> response_pb2.Response:
         try:
             command = self._command(found, response, asked)
-            result = await self._sender.command(found.boot.host, command, self._timeout)
+            interim = functools.partial(self._ledger.applied, response)
+            result = await self._sender.command(found.boot.host, command, self._timeout, interim)
             if result.error_reason:
                 raise from_sensor(result.error_reason, result.error)
         except PlaneError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from controlplane.model import Agent, Response
 from controlplane.store import convert, schema
@@ -19,6 +20,8 @@ class Ledger:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.watching: Callable[[response_pb2.Response], None] = lambda _: None
+        """Is told of a response that is applied and not verified yet: nothing is lost with it, so it costs no write."""
 
     async def agent(self, text: str) -> agent_pb2.Agent | None:
         """By id, name or unique id prefix."""
@@ -48,6 +51,14 @@ class Ledger:
         # an agent's row must not overtake the batches that its counts come from
         await self._store.writer.commit(write, urgent=agent is None)
         return message
+
+    def applied(self, message: response_pb2.Response, said: response_pb2.Response) -> None:
+        """The host says that a response is done, and how; whoever watches learns it."""
+        told = response_pb2.Response()
+        told.CopyFrom(message)
+        told.state = response_pb2.RESPONSE_STATE_APPLIED
+        told.steps[:] = said.steps
+        self.watching(told)
 
     async def keep(self, message: response_pb2.Response) -> response_pb2.Response:
         """Make a response durable as it is."""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from controlplane.model import Agent, AgentView, Process, ProcessKey
-from rubicon.v1 import sensor_service_pb2
+from rubicon.v1 import response_pb2, sensor_service_pb2
 
 
 class Sender(Protocol):
     """Speaks to sensors."""
 
     async def command(
-        self, host: str, command: sensor_service_pb2.Command, timeout: float
+        self,
+        host: str,
+        command: sensor_service_pb2.Command,
+        timeout: float,
+        interim: Callable[[response_pb2.Response], None] = ...,
     ) -> sensor_service_pb2.CommandResult:
-        """Send a command down and wait for what became of it.
+        """Send a command down and wait for what became of it; `interim` is told of a response that is applied.
 
         Raises:
             SensorUnreachable, CommandTimeout, InvalidArgument: see controlplane.errors.

@@ -8,6 +8,7 @@ gives the response that ended it, or one that says there was nothing to do.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Iterable
 
@@ -48,10 +49,10 @@ class Responder:
         """
         self._sender = sender
         self._trees = trees
-        self._ledger = Ledger(store)
+        self.ledger = Ledger(store)
         self._timeout = timeout
         self._now = wall_clock
-        self._container = Container(sender, trees, store, timeout, wall_clock)
+        self._container = Container(sender, trees, self.ledger, timeout, wall_clock)
         self._stopping = False
         self._running: dict[tuple[str, ProcessKey | None, bool], asyncio.Task[response_pb2.Response]] = {}
         self._followed: dict[str, Response] = {}
@@ -68,7 +69,7 @@ class Responder:
             SensorUnreachable, CommandTimeout, TargetProtected, CallerIsAgent …: the host did not, or would not, do it.
             StoreUnavailable: the request could not be made durable, so nothing was done.
         """
-        response = await self._join(await resolve(target, self._ledger, self._trees), asked)
+        response = await self._join(await resolve(target, self.ledger, self._trees), asked)
         if asked.response_id in ("", response.id):
             return response
         # Another response does, or has done, what policy wants: its own says so, for the alert names it.
@@ -76,7 +77,7 @@ class Responder:
         own.CopyFrom(response)
         own.id, own.alert_id, own.requested_by, own.reason = asked.response_id, asked.alert_id, asked.by, asked.reason
         own.steps.append(f"by response {response.id}")
-        return await self._ledger.keep(own)
+        return await self.ledger.keep(own)
 
     async def obey(self, wanted: ResponseWanted) -> response_pb2.Response:
         """Carry out what policy wants; call it once the alert is durable.
@@ -128,7 +129,7 @@ class Responder:
             response.error = ""
             response.steps.append("agent ended")
             response.finished_wall_ns = self._now()
-            await self._ledger.save(response, self._trees.killed(agent.id, response.reason, response.finished_wall_ns))
+            await self.ledger.save(response, self._trees.killed(agent.id, response.reason, response.finished_wall_ns))
 
     async def stop(self) -> None:
         """The plane stops: what is under way stays as it is stored, so that resume() goes on with it."""
@@ -176,10 +177,11 @@ class Responder:
         )
         if target.over:
             return await self._nothing_left(target, response)
-        await self._ledger.save(response, None)
+        requested = await self.ledger.save(response, None)
+        interim = functools.partial(self.ledger.applied, requested)
         command = sensor_service_pb2.Command(kill=self._command(target, asked, response))
         try:
-            result = await self._sender.command(target.boot.host, command, self._timeout)
+            result = await self._sender.command(target.boot.host, command, self._timeout, interim)
             if result.error_reason:
                 raise from_sensor(result.error_reason, result.error)
         except (AgentEnded, ProcessNotFound) as error:
@@ -223,7 +225,7 @@ class Responder:
                 self._followed[response.agent_id] = response
         elif response.state == VERIFIED and not by_itself:
             agent = self._trees.part_killed(response.agent_id, response.process, response.reason)
-        return await self._ledger.save(response, agent)
+        return await self.ledger.save(response, agent)
 
     async def _has_ended(self, agent_id: str) -> bool:
         """The sensor does not know the agent: usually its end is on its way up."""
@@ -244,7 +246,7 @@ class Responder:
 
     async def _earlier(self, target: Resolved) -> response_pb2.Response | None:
         """The verified response that ended the target, if one did."""
-        for message in await self._ledger.responses(target.agent.id):
+        for message in await self.ledger.responses(target.agent.id):
             if message.state != VERIFIED or message.action != response_pb2.ACTION_KILL:
                 continue
             whole = message.target.WhichOneof("kind") == "agent"
@@ -259,8 +261,8 @@ class Responder:
         response.steps = ["nothing was enrolled yet" if target.pending else "had already ended"]
         response.finished_wall_ns = self._now()
         if target.pending:
-            await self._ledger.cancel_pending(target.agent, response.reason, response.finished_wall_ns)
-        return await self._ledger.save(response, None)
+            await self.ledger.cancel_pending(target.agent, response.reason, response.finished_wall_ns)
+        return await self.ledger.save(response, None)
 
 
 def _wire(key: ProcessKey) -> process_pb2.ProcessKey:

@@ -54,6 +54,7 @@ def agent(entity: model.Agent) -> agent_pb2.Agent:
         cgroup_path=entity.cgroup_path,
         frozen=entity.frozen,
         isolated=entity.isolated,
+        contained_reason=entity.contained_reason,
     )
     if entity.root is not None and entity.boot is not None:
         out.root.CopyFrom(process_id(entity.boot, entity.root))

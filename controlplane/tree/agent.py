@@ -17,6 +17,7 @@ from rubicon.v1 import agent_pb2, event_pb2, flow_pb2, response_pb2
 
 Handler = Callable[[event_pb2.Event, int, Changes], None]
 _DATAGRAM, _SIGKILL = 2, 9
+_CONTAINING = (response_pb2.ACTION_FREEZE, response_pb2.ACTION_ISOLATE)
 
 
 class AgentTree:
@@ -269,6 +270,7 @@ class AgentTree:
             agent.state = agent_pb2.AGENT_STATE_FINISHED
         agent.detached = reason == "finished"
         agent.frozen = agent.isolated = False
+        agent.contained_reason = ""
         if not agent.detached:
             self.processes.finish(time_ns, offset_ns, changes)
         changes.agent_of[agent.id] = agent
@@ -277,6 +279,10 @@ class AgentTree:
         contain = event.contain
         if not self.agent.ended_ns:  # what is told by another thread of the sensor may come after the end
             self.agent.frozen, self.agent.isolated = contain.frozen, contain.isolated
+            if not contain.frozen and not contain.isolated:
+                self.agent.contained_reason = ""
+            elif contain.action in _CONTAINING and not contain.process.pid:  # what is only told again says no reason
+                self.agent.contained_reason = contain.reason
         if contain.action == response_pb2.ACTION_KILL and not contain.process.pid:
             self.agent.reason = self.agent.reason or contain.reason
         changes.agent_of[self.agent.id] = self.agent

@@ -21,6 +21,7 @@ COMMANDS = (
     "freeze",
     "isolate",
     "release",
+    "responses",
     "audit",
     "snapshot",
     "rules",

@@ -213,3 +213,11 @@ class Agent(AgentRecord):
     def responses(self) -> Iterator[Response]:
         """What was done about it, newest first."""
         return self.client.responses(self.id)
+
+    def watch_responses(self, *, existing: bool = True) -> Iterator[Response]:
+        """What is done about it, as it is requested, applied, and verified or failed; ends with it.
+
+        Raises:
+            AgentKilledError: a response ended it.
+        """
+        return self.client.watch_responses(self.id, existing=existing)

@@ -20,7 +20,7 @@ from rubicon.client.records.coverage import Coverage
 from rubicon.client.records.event import Event
 from rubicon.client.records.response import Response
 from rubicon.client.records.rule import Rule
-from rubicon.client.resume import EventStream, Patience, Resumable
+from rubicon.client.resume import EventStream, Patience, ResponseWatch, Resumable
 from rubicon.client.status import error_of
 from rubicon.client.token import TokenSource
 from rubicon.v1.instance import Instance
@@ -81,6 +81,12 @@ class AsyncClient:
     def responses(self, agent: str = "") -> AsyncIterator[Response]:
         """What was done, newest first."""
         return self.pages(requests.list_responses(agent))
+
+    def watch_responses(
+        self, agent: str = "", *, response_id: str = "", existing: bool = False
+    ) -> AsyncIterator[Response]:
+        """As `Client.watch_responses`."""
+        return self.resuming(ResponseWatch(agent, response_id, existing))
 
     async def rules(self) -> list[Rule]:
         """The rules of the settings file that are in force, in their order."""

@@ -150,3 +150,7 @@ class AsyncAgent(AgentRecord):
     def responses(self) -> AsyncIterator[Response]:
         """What was done about it, newest first."""
         return self.client.responses(self.id)
+
+    def watch_responses(self, *, existing: bool = True) -> AsyncIterator[Response]:
+        """What is done about it, as it changes; ends with it."""
+        return self.client.watch_responses(self.id, existing=existing)

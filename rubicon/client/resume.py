@@ -16,10 +16,12 @@ from rubicon.client.errors import Overloaded, RubiconError, RubiconUnreachable
 from rubicon.client.records.alert import Alert
 from rubicon.client.records.ended import Ended
 from rubicon.client.records.event import Event
+from rubicon.client.records.response import Response
 
 T = TypeVar("T", covariant=True)
+Seen = TypeVar("Seen")
 _REMEMBERED = 10_000
-"""Alerts whose last state is remembered: as many as a watch begins with at most."""
+"""Alerts, or responses, whose last state is remembered: as many as a watch begins with at most."""
 
 
 class Resumable(Protocol, Generic[T]):
@@ -74,11 +76,55 @@ class AlertWatch:
         known = self._seen.get(answer.id)
         if known == answer or (known is None and self._began_ns and answer.time_ns < self._began_ns - 1_000_000_000):
             return ()
-        self._seen[answer.id] = answer
-        self._seen.move_to_end(answer.id)
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
+        remember(self._seen, answer.id, answer)
         return (answer,)
+
+
+class ResponseWatch:
+    """Responses, whenever one has changed; after a reconnection what was missed."""
+
+    def __init__(self, agent: str, response_id: str, existing: bool) -> None:
+        self.endless = True
+        self._agent = agent
+        self._id = response_id
+        self._existing = existing
+        self._seen: OrderedDict[str, Response] = OrderedDict()
+        self._began_ns = 0 if existing else time.time_ns()
+        self._again = False
+
+    def call(self) -> requests.Call[Response | Ended | None]:
+        """After the first time, what exists is asked for as well."""
+        existing = self._existing or self._again
+        self._again = True
+        return requests.watch_responses(self._agent, self._id, existing)
+
+    def take(self, answer: Response | Ended | None) -> Sequence[Response]:
+        """The response, unless it was given in this very state or had settled before the watch began.
+
+        Raises:
+            AgentKilledError: the one agent that is watched was killed.
+        """
+        if isinstance(answer, Ended):
+            self.endless = False
+            answer.judge()
+            return ()
+        if answer is None:
+            return ()
+        if self._id and answer.settled:
+            self.endless = False
+        over = not self._id and answer.settled and answer.finished_at_ns < self._began_ns
+        if self._seen.get(answer.id) == answer or (over and answer.id not in self._seen):
+            return ()
+        remember(self._seen, answer.id, answer)
+        return (answer,)
+
+
+def remember(seen: OrderedDict[str, Seen], key: str, value: Seen) -> None:
+    """The last state of what was given; the oldest is forgotten."""
+    seen[key] = value
+    seen.move_to_end(key)
+    if len(seen) > _REMEMBERED:
+        seen.popitem(last=False)
 
 
 class EventStream:

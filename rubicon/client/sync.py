@@ -20,7 +20,7 @@ from rubicon.client.records.coverage import Coverage
 from rubicon.client.records.event import Event
 from rubicon.client.records.response import Response
 from rubicon.client.records.rule import Rule
-from rubicon.client.resume import EventStream, Patience, Resumable
+from rubicon.client.resume import EventStream, Patience, ResponseWatch, Resumable
 from rubicon.client.status import error_of
 from rubicon.client.token import TokenSource
 from rubicon.v1.instance import Instance
@@ -98,6 +98,20 @@ class Client:
     def responses(self, agent: str = "") -> Iterator[Response]:
         """What was done, newest first."""
         return self.pages(requests.list_responses(agent))
+
+    def watch_responses(self, agent: str = "", *, response_id: str = "", existing: bool = False) -> Iterator[Response]:
+        """Responses, whenever one has changed: requested, applied, then verified or failed; survives a restart of the plane.
+
+        Args:
+            agent: only those to this one; it ends with the agent.
+            response_id: only this one, as it is now and then each change; it ends once nothing more becomes of it.
+            existing: begin with those that exist already, oldest first.
+
+        Raises:
+            NotFound: there is no such response. AgentNotFound: there is no such agent.
+            AgentKilledError: with `agent`: a response ended it.
+        """
+        return self.resuming(ResponseWatch(agent, response_id, existing))
 
     def rules(self) -> list[Rule]:
         """The rules of the settings file that are in force, in their order."""

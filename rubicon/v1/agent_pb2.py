@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from rubicon.v1 import process_pb2 as rubicon_dot_v1_dot_process__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16rubicon/v1/agent.proto\x12\nrubicon.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18rubicon/v1/process.proto\"\x8c\x04\n\x05\x41gent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12-\n\x06labels\x18\x03 \x03(\x0b\x32\x1d.rubicon.v1.Agent.LabelsEntry\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.rubicon.v1.AgentState\x12\x0c\n\x04host\x18\x05 \x01(\t\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprocesses\x18\x08 \x01(\r\x12\x17\n\x0fprocesses_total\x18\t \x01(\r\x12\x0e\n\x06\x61lerts\x18\n \x01(\r\x12\r\n\x05\x66lows\x18\x0b \x01(\r\x12\x10\n\x08on_alert\x18\x0c \x01(\t\x12\x0c\n\x04lost\x18\r \x01(\x04\x12\x0f\n\x07\x63ommand\x18\x0e \x03(\t\x12\x0e\n\x06reason\x18\x0f \x01(\t\x12\x13\n\x0b\x63group_path\x18\x10 \x01(\t\x12#\n\x04root\x18\x11 \x01(\x0b\x32\x15.rubicon.v1.ProcessId\x12\x0e\n\x06\x66rozen\x18\x12 \x01(\x08\x12\x10\n\x08isolated\x18\x13 \x01(\x08\x12\x10\n\x08\x61lert_id\x18\x14 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x8d\x01\n\nAgentState\x12\x1b\n\x17\x41GENT_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41GENT_STATE_PENDING\x10\x01\x12\x17\n\x13\x41GENT_STATE_RUNNING\x10\x02\x12\x18\n\x14\x41GENT_STATE_FINISHED\x10\x03\x12\x16\n\x12\x41GENT_STATE_KILLED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16rubicon/v1/agent.proto\x12\nrubicon.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18rubicon/v1/process.proto\"\xa6\x04\n\x05\x41gent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12-\n\x06labels\x18\x03 \x03(\x0b\x32\x1d.rubicon.v1.Agent.LabelsEntry\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.rubicon.v1.AgentState\x12\x0c\n\x04host\x18\x05 \x01(\t\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprocesses\x18\x08 \x01(\r\x12\x17\n\x0fprocesses_total\x18\t \x01(\r\x12\x0e\n\x06\x61lerts\x18\n \x01(\r\x12\r\n\x05\x66lows\x18\x0b \x01(\r\x12\x10\n\x08on_alert\x18\x0c \x01(\t\x12\x0c\n\x04lost\x18\r \x01(\x04\x12\x0f\n\x07\x63ommand\x18\x0e \x03(\t\x12\x0e\n\x06reason\x18\x0f \x01(\t\x12\x13\n\x0b\x63group_path\x18\x10 \x01(\t\x12#\n\x04root\x18\x11 \x01(\x0b\x32\x15.rubicon.v1.ProcessId\x12\x0e\n\x06\x66rozen\x18\x12 \x01(\x08\x12\x10\n\x08isolated\x18\x13 \x01(\x08\x12\x10\n\x08\x61lert_id\x18\x14 \x01(\t\x12\x18\n\x10\x63ontained_reason\x18\x15 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x8d\x01\n\nAgentState\x12\x1b\n\x17\x41GENT_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41GENT_STATE_PENDING\x10\x01\x12\x17\n\x13\x41GENT_STATE_RUNNING\x10\x02\x12\x18\n\x14\x41GENT_STATE_FINISHED\x10\x03\x12\x16\n\x12\x41GENT_STATE_KILLED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +35,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AGENT_LABELSENTRY']._loaded_options = None
   _globals['_AGENT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_AGENTSTATE']._serialized_start=625
-  _globals['_AGENTSTATE']._serialized_end=766
+  _globals['_AGENTSTATE']._serialized_start=651
+  _globals['_AGENTSTATE']._serialized_end=792
   _globals['_AGENT']._serialized_start=98
-  _globals['_AGENT']._serialized_end=622
-  _globals['_AGENT_LABELSENTRY']._serialized_start=577
-  _globals['_AGENT_LABELSENTRY']._serialized_end=622
+  _globals['_AGENT']._serialized_end=648
+  _globals['_AGENT_LABELSENTRY']._serialized_start=603
+  _globals['_AGENT_LABELSENTRY']._serialized_end=648
 # @@protoc_insertion_point(module_scope)

@@ -99,6 +99,7 @@ class Agent(_message.Message):
     FROZEN_FIELD_NUMBER: _builtins.int
     ISOLATED_FIELD_NUMBER: _builtins.int
     ALERT_ID_FIELD_NUMBER: _builtins.int
+    CONTAINED_REASON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """12 lowercase hex digits."""
     name: _builtins.str
@@ -129,6 +130,8 @@ class Agent(_message.Message):
     """It has no network, by a response."""
     alert_id: _builtins.str
     """Alert for which it was killed, or empty: nobody's alert was the reason."""
+    contained_reason: _builtins.str
+    """Why it is frozen or isolated: the reason of the last of these responses; empty while it is neither."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels."""
@@ -172,10 +175,11 @@ class Agent(_message.Message):
         frozen: _builtins.bool = ...,
         isolated: _builtins.bool = ...,
         alert_id: _builtins.str = ...,
+        contained_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "root", b"root", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert_id", b"alert_id", "alerts", b"alerts", "cgroup_path", b"cgroup_path", "command", b"command", "ended_at", b"ended_at", "flows", b"flows", "frozen", b"frozen", "host", b"host", "id", b"id", "isolated", b"isolated", "labels", b"labels", "lost", b"lost", "name", b"name", "on_alert", b"on_alert", "processes", b"processes", "processes_total", b"processes_total", "reason", b"reason", "root", b"root", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert_id", b"alert_id", "alerts", b"alerts", "cgroup_path", b"cgroup_path", "command", b"command", "contained_reason", b"contained_reason", "ended_at", b"ended_at", "flows", b"flows", "frozen", b"frozen", "host", b"host", "id", b"id", "isolated", b"isolated", "labels", b"labels", "lost", b"lost", "name", b"name", "on_alert", b"on_alert", "processes", b"processes", "processes_total", b"processes_total", "reason", b"reason", "root", b"root", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

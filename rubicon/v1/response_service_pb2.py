@@ -23,40 +23,45 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from rubicon.v1 import agent_pb2 as rubicon_dot_v1_dot_agent__pb2
 from rubicon.v1 import response_pb2 as rubicon_dot_v1_dot_response__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!rubicon/v1/response_service.proto\x12\nrubicon.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19rubicon/v1/response.proto\"a\n\x0bKillRequest\x12\"\n\x06target\x18\x01 \x01(\x0b\x32\x12.rubicon.v1.Target\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"6\n\x0cKillResponse\x12&\n\x08response\x18\x01 \x01(\x0b\x32\x14.rubicon.v1.Response\"\x8b\x01\n\rFreezeRequest\x12\"\n\x06target\x18\x01 \x01(\x0b\x32\x12.rubicon.v1.Target\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\"8\n\x0e\x46reezeResponse\x12&\n\x08response\x18\x01 \x01(\x0b\x32\x14.rubicon.v1.Response\"\xb6\x01\n\x0eIsolateRequest\x12\"\n\x06target\x18\x01 \x01(\x0b\x32\x12.rubicon.v1.Target\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\tisolation\x18\x04 \x01(\x0b\x32\x15.rubicon.v1.Isolation\x12\r\n\x05\x66orce\x18\x05 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x06 \x01(\x08\"9\n\x0fIsolateResponse\x12&\n\x08response\x18\x01 \x01(\x0b\x32\x14.rubicon.v1.Response\"U\n\x0eReleaseRequest\x12\"\n\x06target\x18\x01 \x01(\x0b\x32\x12.rubicon.v1.Target\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"9\n\x0fReleaseResponse\x12&\n\x08response\x18\x01 \x01(\x0b\x32\x14.rubicon.v1.Response\" \n\x12GetResponseRequest\x12\n\n\x02id\x18\x01 \x01(\t\"=\n\x13GetResponseResponse\x12&\n\x08response\x18\x01 \x01(\x0b\x32\x14.rubicon.v1.Response\"L\n\x14ListResponsesRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x15ListResponsesResponse\x12\'\n\tresponses\x18\x01 \x03(\x0b\x32\x14.rubicon.v1.Response\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xbb\x03\n\x0fResponseService\x12\x39\n\x04Kill\x12\x17.rubicon.v1.KillRequest\x1a\x18.rubicon.v1.KillResponse\x12?\n\x06\x46reeze\x12\x19.rubicon.v1.FreezeRequest\x1a\x1a.rubicon.v1.FreezeResponse\x12\x42\n\x07Isolate\x12\x1a.rubicon.v1.IsolateRequest\x1a\x1b.rubicon.v1.IsolateResponse\x12\x42\n\x07Release\x12\x1a.rubicon.v1.ReleaseRequest\x1a\x1b.rubicon.v1.ReleaseResponse\x12N\n\x0bGetResponse\x12\x1e.rubicon.v1.GetResponseRequest\x1a\x1f.rubicon.v1.GetResponseResponse\x12T\n\rListResponses\x12 .rubicon.v1.ListResponsesRequest\x1a!.rubicon.v1.ListResponsesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!rubicon/v1/response_service.proto\x12\nrubicon.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16rubicon/v1/agent.proto\x1a\x19rubicon/v1/response.proto\"a\n\x0bKillRequest\x12\"\n\x06target\x18\x01 \x01(\x0b\x32\x12.rubicon.v1.Target\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"6\n\x0cKillResponse\x12&\n\x08response\x18\x01 \x01(\x0b\x32\x14.rubicon.v1.Response\"\x8b\x01\n\rFreezeRequest\x12\"\n\x06target\x18\x01 \x01(\x0b\x32\x12.rubicon.v1.Target\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\"8\n\x0e\x46reezeResponse\x12&\n\x08response\x18\x01 \x01(\x0b\x32\x14.rubicon.v1.Response\"\xb6\x01\n\x0eIsolateRequest\x12\"\n\x06target\x18\x01 \x01(\x0b\x32\x12.rubicon.v1.Target\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\tisolation\x18\x04 \x01(\x0b\x32\x15.rubicon.v1.Isolation\x12\r\n\x05\x66orce\x18\x05 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x06 \x01(\x08\"9\n\x0fIsolateResponse\x12&\n\x08response\x18\x01 \x01(\x0b\x32\x14.rubicon.v1.Response\"U\n\x0eReleaseRequest\x12\"\n\x06target\x18\x01 \x01(\x0b\x32\x12.rubicon.v1.Target\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"9\n\x0fReleaseResponse\x12&\n\x08response\x18\x01 \x01(\x0b\x32\x14.rubicon.v1.Response\" \n\x12GetResponseRequest\x12\n\n\x02id\x18\x01 \x01(\t\"=\n\x13GetResponseResponse\x12&\n\x08response\x18\x01 \x01(\x0b\x32\x14.rubicon.v1.Response\"L\n\x14ListResponsesRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x15ListResponsesResponse\x12\'\n\tresponses\x18\x01 \x03(\x0b\x32\x14.rubicon.v1.Response\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"L\n\x15WatchResponsesRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x18\n\x10include_existing\x18\x03 \x01(\x08\"b\n\x16WatchResponsesResponse\x12&\n\x08response\x18\x01 \x01(\x0b\x32\x14.rubicon.v1.Response\x12 \n\x05\x65nded\x18\x02 \x01(\x0b\x32\x11.rubicon.v1.Agent2\x96\x04\n\x0fResponseService\x12\x39\n\x04Kill\x12\x17.rubicon.v1.KillRequest\x1a\x18.rubicon.v1.KillResponse\x12?\n\x06\x46reeze\x12\x19.rubicon.v1.FreezeRequest\x1a\x1a.rubicon.v1.FreezeResponse\x12\x42\n\x07Isolate\x12\x1a.rubicon.v1.IsolateRequest\x1a\x1b.rubicon.v1.IsolateResponse\x12\x42\n\x07Release\x12\x1a.rubicon.v1.ReleaseRequest\x1a\x1b.rubicon.v1.ReleaseResponse\x12N\n\x0bGetResponse\x12\x1e.rubicon.v1.GetResponseRequest\x1a\x1f.rubicon.v1.GetResponseResponse\x12T\n\rListResponses\x12 .rubicon.v1.ListResponsesRequest\x1a!.rubicon.v1.ListResponsesResponse\x12Y\n\x0eWatchResponses\x12!.rubicon.v1.WatchResponsesRequest\x1a\".rubicon.v1.WatchResponsesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rubicon.v1.response_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KILLREQUEST']._serialized_start=108
-  _globals['_KILLREQUEST']._serialized_end=205
-  _globals['_KILLRESPONSE']._serialized_start=207
-  _globals['_KILLRESPONSE']._serialized_end=261
-  _globals['_FREEZEREQUEST']._serialized_start=264
-  _globals['_FREEZEREQUEST']._serialized_end=403
-  _globals['_FREEZERESPONSE']._serialized_start=405
-  _globals['_FREEZERESPONSE']._serialized_end=461
-  _globals['_ISOLATEREQUEST']._serialized_start=464
-  _globals['_ISOLATEREQUEST']._serialized_end=646
-  _globals['_ISOLATERESPONSE']._serialized_start=648
-  _globals['_ISOLATERESPONSE']._serialized_end=705
-  _globals['_RELEASEREQUEST']._serialized_start=707
-  _globals['_RELEASEREQUEST']._serialized_end=792
-  _globals['_RELEASERESPONSE']._serialized_start=794
-  _globals['_RELEASERESPONSE']._serialized_end=851
-  _globals['_GETRESPONSEREQUEST']._serialized_start=853
-  _globals['_GETRESPONSEREQUEST']._serialized_end=885
-  _globals['_GETRESPONSERESPONSE']._serialized_start=887
-  _globals['_GETRESPONSERESPONSE']._serialized_end=948
-  _globals['_LISTRESPONSESREQUEST']._serialized_start=950
-  _globals['_LISTRESPONSESREQUEST']._serialized_end=1026
-  _globals['_LISTRESPONSESRESPONSE']._serialized_start=1028
-  _globals['_LISTRESPONSESRESPONSE']._serialized_end=1117
-  _globals['_RESPONSESERVICE']._serialized_start=1120
-  _globals['_RESPONSESERVICE']._serialized_end=1563
+  _globals['_KILLREQUEST']._serialized_start=132
+  _globals['_KILLREQUEST']._serialized_end=229
+  _globals['_KILLRESPONSE']._serialized_start=231
+  _globals['_KILLRESPONSE']._serialized_end=285
+  _globals['_FREEZEREQUEST']._serialized_start=288
+  _globals['_FREEZEREQUEST']._serialized_end=427
+  _globals['_FREEZERESPONSE']._serialized_start=429
+  _globals['_FREEZERESPONSE']._serialized_end=485
+  _globals['_ISOLATEREQUEST']._serialized_start=488
+  _globals['_ISOLATEREQUEST']._serialized_end=670
+  _globals['_ISOLATERESPONSE']._serialized_start=672
+  _globals['_ISOLATERESPONSE']._serialized_end=729
+  _globals['_RELEASEREQUEST']._serialized_start=731
+  _globals['_RELEASEREQUEST']._serialized_end=816
+  _globals['_RELEASERESPONSE']._serialized_start=818
+  _globals['_RELEASERESPONSE']._serialized_end=875
+  _globals['_GETRESPONSEREQUEST']._serialized_start=877
+  _globals['_GETRESPONSEREQUEST']._serialized_end=909
+  _globals['_GETRESPONSERESPONSE']._serialized_start=911
+  _globals['_GETRESPONSERESPONSE']._serialized_end=972
+  _globals['_LISTRESPONSESREQUEST']._serialized_start=974
+  _globals['_LISTRESPONSESREQUEST']._serialized_end=1050
+  _globals['_LISTRESPONSESRESPONSE']._serialized_start=1052
+  _globals['_LISTRESPONSESRESPONSE']._serialized_end=1141
+  _globals['_WATCHRESPONSESREQUEST']._serialized_start=1143
+  _globals['_WATCHRESPONSESREQUEST']._serialized_end=1219
+  _globals['_WATCHRESPONSESRESPONSE']._serialized_start=1221
+  _globals['_WATCHRESPONSESRESPONSE']._serialized_end=1319
+  _globals['_RESPONSESERVICE']._serialized_start=1322
+  _globals['_RESPONSESERVICE']._serialized_end=1856
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from rubicon.v1 import agent_pb2 as _agent_pb2
 from rubicon.v1 import response_pb2 as _response_pb2
 import builtins as _builtins
 import sys
@@ -377,3 +378,63 @@ class ListResponsesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListResponsesResponse: _TypeAlias = ListResponsesResponse  # noqa: Y015
+
+@_typing.final
+class WatchResponsesRequest(_message.Message):
+    """Request of WatchResponses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    INCLUDE_EXISTING_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    """Agent id or name; empty for all."""
+    id: _builtins.str
+    """Only this response: as it is now, then each change, until it is verified, or has failed and nobody is left to wait for."""
+    include_existing: _builtins.bool
+    """First send those that exist already, oldest first."""
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        id: _builtins.str = ...,
+        include_existing: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "id", b"id", "include_existing", b"include_existing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchResponsesRequest: _TypeAlias = WatchResponsesRequest  # noqa: Y015
+
+@_typing.final
+class WatchResponsesResponse(_message.Message):
+    """Response of WatchResponses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def response(self) -> _response_pb2.Response:
+        """The response; empty in the first message, which says that the watch stands."""
+
+    @_builtins.property
+    def ended(self) -> _agent_pb2.Agent:
+        """Of a watch of one agent: the agent, once it has ended. The last message."""
+
+    def __init__(
+        self,
+        *,
+        response: _response_pb2.Response | None = ...,
+        ended: _agent_pb2.Agent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchResponsesResponse: _TypeAlias = WatchResponsesResponse  # noqa: Y015

@@ -65,6 +65,11 @@ class ResponseServiceStub:
                 request_serializer=rubicon_dot_v1_dot_response__service__pb2.ListResponsesRequest.SerializeToString,
                 response_deserializer=rubicon_dot_v1_dot_response__service__pb2.ListResponsesResponse.FromString,
                 _registered_method=True)
+        self.WatchResponses = channel.unary_stream(
+                '/rubicon.v1.ResponseService/WatchResponses',
+                request_serializer=rubicon_dot_v1_dot_response__service__pb2.WatchResponsesRequest.SerializeToString,
+                response_deserializer=rubicon_dot_v1_dot_response__service__pb2.WatchResponsesResponse.FromString,
+                _registered_method=True)
 
 
 class ResponseServiceServicer:
@@ -113,6 +118,13 @@ class ResponseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchResponses(self, request, context):
+        """Responses as they change: requested, applied, then verified or failed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ResponseServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +157,11 @@ def add_ResponseServiceServicer_to_server(servicer, server):
                     servicer.ListResponses,
                     request_deserializer=rubicon_dot_v1_dot_response__service__pb2.ListResponsesRequest.FromString,
                     response_serializer=rubicon_dot_v1_dot_response__service__pb2.ListResponsesResponse.SerializeToString,
+            ),
+            'WatchResponses': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchResponses,
+                    request_deserializer=rubicon_dot_v1_dot_response__service__pb2.WatchResponsesRequest.FromString,
+                    response_serializer=rubicon_dot_v1_dot_response__service__pb2.WatchResponsesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +327,33 @@ class ResponseService:
             '/rubicon.v1.ResponseService/ListResponses',
             rubicon_dot_v1_dot_response__service__pb2.ListResponsesRequest.SerializeToString,
             rubicon_dot_v1_dot_response__service__pb2.ListResponsesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchResponses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/rubicon.v1.ResponseService/WatchResponses',
+            rubicon_dot_v1_dot_response__service__pb2.WatchResponsesRequest.SerializeToString,
+            rubicon_dot_v1_dot_response__service__pb2.WatchResponsesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,8 @@ class ResponseServiceStub:
     """One response."""
     ListResponses: _grpc.UnaryUnaryMultiCallable[_response_service_pb2.ListResponsesRequest, _response_service_pb2.ListResponsesResponse]
     """Responses of an agent, newest first."""
+    WatchResponses: _grpc.UnaryStreamMultiCallable[_response_service_pb2.WatchResponsesRequest, _response_service_pb2.WatchResponsesResponse]
+    """Responses as they change: requested, applied, then verified or failed."""
 
 @_typing.type_check_only
 class ResponseServiceAsyncStub(ResponseServiceStub):
@@ -63,6 +65,8 @@ class ResponseServiceAsyncStub(ResponseServiceStub):
     """One response."""
     ListResponses: _aio.UnaryUnaryMultiCallable[_response_service_pb2.ListResponsesRequest, _response_service_pb2.ListResponsesResponse]  # type: ignore[assignment]
     """Responses of an agent, newest first."""
+    WatchResponses: _aio.UnaryStreamMultiCallable[_response_service_pb2.WatchResponsesRequest, _response_service_pb2.WatchResponsesResponse]  # type: ignore[assignment]
+    """Responses as they change: requested, applied, then verified or failed."""
 
 class ResponseServiceServicer(metaclass=_abc_1.ABCMeta):
     """For orchestrators and people."""
@@ -114,5 +118,13 @@ class ResponseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_response_service_pb2.ListResponsesResponse, _abc.Awaitable[_response_service_pb2.ListResponsesResponse]]:
         """Responses of an agent, newest first."""
+
+    @_abc_1.abstractmethod
+    def WatchResponses(
+        self,
+        request: _response_service_pb2.WatchResponsesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_response_service_pb2.WatchResponsesResponse], _abc.AsyncIterator[_response_service_pb2.WatchResponsesResponse]]:
+        """Responses as they change: requested, applied, then verified or failed."""
 
 def add_ResponseServiceServicer_to_server(servicer: ResponseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

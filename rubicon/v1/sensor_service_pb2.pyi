@@ -512,15 +512,18 @@ class CommandResult(_message.Message):
     ERROR_REASON_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     RESPONSE_FIELD_NUMBER: _builtins.int
+    INTERIM_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Command id."""
     error_reason: _builtins.str
     """ErrorReason by name when refused, or empty."""
     error: _builtins.str
     """In words, with what to do next."""
+    interim: _builtins.bool
+    """Not the last word: what was asked for is done (the response is applied), and is being verified."""
     @_builtins.property
     def response(self) -> _response_pb2.Response:
-        """Of a kill."""
+        """Of a kill, freeze, isolation or release."""
 
     def __init__(
         self,
@@ -529,10 +532,11 @@ class CommandResult(_message.Message):
         error_reason: _builtins.str = ...,
         error: _builtins.str = ...,
         response: _response_pb2.Response | None = ...,
+        interim: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "error_reason", b"error_reason", "id", b"id", "response", b"response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "error_reason", b"error_reason", "id", b"id", "interim", b"interim", "response", b"response"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,6 +17,8 @@ from sensor.errors import InvalidArgument, SensorError
 CAPABILITIES = ("enrol", "kill", "finish", "probe", "contain")
 """What a Hello says that this sensor understands."""
 
+Applied = Callable[[response_pb2.Response], None]
+
 log = structlog.get_logger(part="command")
 
 
@@ -29,7 +31,7 @@ class Commands:
         self._containment = containment
         self._watch = watch
         self._host = host
-        self._kinds: dict[str, Callable[[sensor_service_pb2.Command], response_pb2.Response | None]] = {
+        self._kinds: dict[str, Callable[[sensor_service_pb2.Command, Applied], response_pb2.Response | None]] = {
             "enrol": self._enrol,
             "kill": self._kill,
             "contain": self._contain,
@@ -37,15 +39,19 @@ class Commands:
             "probe": self._probe,
         }
 
-    def handle(self, command: sensor_service_pb2.Command) -> sensor_service_pb2.CommandResult:
-        """What became of a command; never raises."""
+    def handle(self, command: sensor_service_pb2.Command, applied: Applied) -> sensor_service_pb2.CommandResult:
+        """What became of a command; never raises.
+
+        Args:
+            applied: is told of a response that is done and not verified yet, in this thread.
+        """
         result = sensor_service_pb2.CommandResult(id=command.id)
         kind = command.WhichOneof("kind") or "nothing"
         try:
             handler = self._kinds.get(kind)
             if not handler:
                 raise InvalidArgument(f"this sensor does not know the command {kind!r}: use the plane's version of it")
-            response = handler(command)
+            response = handler(command, applied)
             if response:
                 result.response.CopyFrom(response)
         except SensorError as error:
@@ -56,7 +62,7 @@ class Commands:
             log.exception("command failed", command=kind)
         return result
 
-    def _enrol(self, command: sensor_service_pb2.Command) -> None:
+    def _enrol(self, command: sensor_service_pb2.Command, _: Applied) -> None:
         order = command.enrol
         facts = Facts(
             agent_id=order.agent_id,
@@ -71,7 +77,7 @@ class Commands:
         else:
             self._enroller.enrol_process(order.process.pid, facts, order.process.start_time_ns)
 
-    def _kill(self, command: sensor_service_pb2.Command) -> response_pb2.Response:
+    def _kill(self, command: sensor_service_pb2.Command, applied: Applied) -> response_pb2.Response:
         wanted = command.kill
         agent = self._enroller.registry.find(wanted.agent_id)
         order = Order(
@@ -81,12 +87,13 @@ class Commands:
             caller=keys([wanted.caller])[0] if wanted.caller.pid else None,
             descendants=keys(wanted.descendants),
             dry_run=wanted.dry_run,
+            applied=applied,
         )
         if wanted.process.pid:
             return self._killer.kill_process(agent, keys([wanted.process])[0], order)
         return self._killer.kill_agent(agent, order)
 
-    def _contain(self, command: sensor_service_pb2.Command) -> response_pb2.Response:
+    def _contain(self, command: sensor_service_pb2.Command, applied: Applied) -> response_pb2.Response:
         wanted = command.contain
         agent = self._enroller.registry.find(wanted.agent_id)
         order = Containing(
@@ -96,6 +103,7 @@ class Commands:
             force=wanted.force,
             caller=keys([wanted.caller])[0] if wanted.caller.pid else None,
             dry_run=wanted.dry_run,
+            applied=applied,
             ttl_ns=wanted.ttl_ns,
             isolation=wanted.isolation,
         )
@@ -104,14 +112,14 @@ class Commands:
             return self._containment.freeze(agent, order, target)
         if wanted.action == response_pb2.ACTION_ISOLATE and not target:
             return self._containment.isolate(agent, order)
-        if wanted.action == response_pb2.ACTION_RELEASE and not target:
-            return self._containment.release(agent, order)
-        raise InvalidArgument(f"action {wanted.action}: freeze, isolate or release; the last two are for whole agents")
+        if wanted.action == response_pb2.ACTION_RELEASE:
+            return self._containment.release(agent, order, target)
+        raise InvalidArgument(f"action {wanted.action}: freeze, isolate (a whole agent) or release")
 
-    def _finish(self, command: sensor_service_pb2.Command) -> None:
+    def _finish(self, command: sensor_service_pb2.Command, _: Applied) -> None:
         self._watch.finish(command.finish.agent_id, detach=command.finish.detach)
 
-    def _probe(self, command: sensor_service_pb2.Command) -> None:
+    def _probe(self, command: sensor_service_pb2.Command, _: Applied) -> None:
         event = event_pb2.Event(
             time_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME), probe=event_pb2.Probe(token=command.probe.token)
         )

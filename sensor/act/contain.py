@@ -74,16 +74,14 @@ class Containment:
         response = self._record.requested(response_pb2.ACTION_FREEZE, agent, order, target)
         hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), order.descendants, target)
         refuse_protected(hunt, order.caller, force=order.force)
-        if target and not hunt.members(hunt.look()):
-            raise ProcessNotFound(
-                f"process {target[0]} (start {target[1]}) is not a living process of agent {agent.name}"
-            )
+        if target:
+            _must_live(agent, hunt, target)
         if order.dry_run:
             return self._record.dry_run(response, hunt)
         with self._turns[agent.id]:
             self._registry.change(agent.id, frozen=agent.frozen or target is None, freeze_expires_ns=expires_ns)
             steps: list[str] = []
-            running = self._freezer.freeze(agent, hunt, steps)
+            running = self._freezer.freeze(agent, hunt, steps, lambda: self._record.applied(response, order))
             response.steps.extend(steps)
             self._announce(agent, order, response_pb2.ACTION_FREEZE, target)
         why = "not stopped yet (state {})"
@@ -120,6 +118,7 @@ class Containment:
                     strict_holders=order.isolation.strict,
                 )
                 self._isolator.enforce(agent, order.isolation)
+            self._record.applied(response, order)
             outcome = self._isolator.cut(agent, order.isolation, started)
             self._announce(agent, order, response_pb2.ACTION_ISOLATE)
         response.steps.extend(outcome.steps)
@@ -127,16 +126,30 @@ class Containment:
         self._judge(response, outcome)
         return self._finished(response, started, expires_ns)
 
-    def release(self, agent: Living, order: Containing) -> response_pb2.Response:
-        """Undo freeze and isolation, and say what cannot be undone."""
+    def release(self, agent: Living, order: Containing, target: Key | None = None) -> response_pb2.Response:
+        """Undo freeze and isolation of an agent, or the freeze of one of its processes with all descendants, and say what
+        cannot be undone.
+
+        Raises:
+            ProcessNotFound: no living process of the agent.
+            InvalidArgument: the process is frozen with something larger.
+        """
         started = time.monotonic_ns()
-        response = self._record.requested(response_pb2.ACTION_RELEASE, agent, order)
+        response = self._record.requested(response_pb2.ACTION_RELEASE, agent, order, target)
+        hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), (), target)
+        if target:
+            _must_live(agent, hunt, target)
         if order.dry_run:
-            hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), (), None)
             return self._record.dry_run(response, hunt)
         with self._turns[agent.id]:
-            self._release(agent, response, freeze=True, isolation=True)
-            self._announce(agent, order, response_pb2.ACTION_RELEASE)
+            if target:
+                woken = self._freezer.thaw_part(agent, hunt)
+                if not agent.stands:
+                    self._registry.change(agent.id, freeze_expires_ns=0)
+                response.steps.append(f"thawed, {woken} woken by signal" if woken else "nothing was in force")
+            else:
+                self._release(agent, response, freeze=True, isolation=True)
+            self._announce(agent, order, response_pb2.ACTION_RELEASE, target)
         return self._finished(response, started, 0)
 
     def adopt(self) -> None:
@@ -279,6 +292,11 @@ class Containment:
         )
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self._enroller.emit(event_pb2.Event(time_ns=now, agent_id=agent.id, contain=contain))
+
+
+def _must_live(agent: Living, hunt: Hunt, target: Key) -> None:
+    if not hunt.members(hunt.look()):
+        raise ProcessNotFound(f"process {target[0]} (start {target[1]}) is not a living process of agent {agent.name}")
 
 
 def _expiry(order: Containing) -> int:

@@ -13,19 +13,22 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sensor.act.hunt import Hunt
-from sensor.act.processes import Crowd, Task, key
+from sensor.act.processes import Crowd, Task, family, key
 from sensor.act.registry import Living
+from sensor.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from sensor.act.enrol import Enroller
 
 STOPPED, TRACED = "T", "t"
 """Task states (as in /proc/PID/stat): stopped by a signal, by a tracer."""
+FIRST_PAUSE_S = 0.0005
+"""Seconds between the first look and the second."""
 
 
 class Freezer:
@@ -36,21 +39,27 @@ class Freezer:
         self._registry = enroller.registry
         self._patience_s = patience_s
 
-    def freeze(self, agent: Living, hunt: Hunt, steps: list[str]) -> list[Task]:
-        """Stop the hunt's target; who still runs when patience ends (a process in D state stops when that ends)."""
+    def freeze(self, agent: Living, hunt: Hunt, steps: list[str], applied: Callable[[], None]) -> list[Task]:
+        """Stop the hunt's target; who still runs when patience ends (a process in D state stops when that ends).
+
+        Args:
+            applied: is called once everybody was stopped who was found, before it is verified that nobody runs.
+        """
         deadline = time.monotonic() + self._patience_s
         cgroup = hunt.cgroup if not hunt.target and not hunt.shares_cgroup() else None
         if cgroup and cgroup.freeze():
             steps.append("cgroup.freeze")
         else:
             cgroup = None
-        quiet, pause = 0, 0.0005
+        quiet, pause = 0, FIRST_PAUSE_S
         while True:
             tasks = hunt.look()
             inside = cgroup.ids() if cgroup else set()
             members = [task for task in hunt.members(tasks) if task.cgroup_id not in inside]
             running = _running(agent, members)
             self._stop(agent, hunt, running)
+            if pause == FIRST_PAUSE_S:
+                applied()
             settled = not running and (not cgroup or cgroup.frozen)
             quiet = quiet + 1 if settled else 0
             if quiet == 2:  # the list may have passed a place before somebody came to it
@@ -76,6 +85,24 @@ class Freezer:
             if key(task) in wanted and hunt.send(task, signal.SIGCONT):
                 woken += 1
         self._registry.change(agent.id, stopped=[])
+        return woken
+
+    def thaw_part(self, agent: Living, hunt: Hunt) -> int:
+        """Let one process with its descendants run again; how many were woken by signal.
+
+        Raises:
+            InvalidArgument: it is frozen with the whole agent, or with a process that it descends from.
+        """
+        tasks = hunt.look()
+        freed = {key(task): task for task in hunt.members(tasks)}
+        rest = [(pid, start) for pid, start in agent.stopped if (pid, start) not in freed]
+        if agent.frozen or any(key(task) in freed for task in family(tasks, set(rest))):
+            with_whom = f"agent {agent.name}" if agent.frozen else "a process that it descends from"
+            raise InvalidArgument(f"it is frozen with {with_whom}: release that")
+        woken = sum(
+            hunt.send(freed[pid, start], signal.SIGCONT) for pid, start in agent.stopped if (pid, start) in freed
+        )
+        self._registry.change(agent.id, stopped=[list(each) for each in rest])
         return woken
 
     def again(self, agent: Living, crowd: Crowd) -> bool:

@@ -51,6 +51,8 @@ class Order:
     """Processes that the plane's tree counts to the target."""
     dry_run: bool = False
     """Only say whom it would touch."""
+    applied: Callable[[response_pb2.Response], None] = lambda _: None
+    """Is told once what was asked for is done and only its proof is missing; called in the thread that does it."""
 
 
 class Killer:
@@ -90,6 +92,7 @@ class Killer:
                 response.steps.append("cgroup.kill")
             elif hunt.cgroup:
                 response.steps.append("no cgroup.kill: a stranger is in the cgroup or this kernel has none")
+            self._record.applied(response, order)
             left = self._until_empty(hunt)
         return self._finished(response, hunt, left, started)
 
@@ -119,6 +122,7 @@ class Killer:
             response.steps.append(f"stopped {len(hunt.seen)}")
             if hunt.kill_pen():
                 response.steps.append("cgroup.kill")
+            self._record.applied(response, order)
             left = self._until_empty(hunt)
         return self._finished(response, hunt, left, started)
 

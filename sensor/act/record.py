@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,6 +28,8 @@ class Asked(Protocol):
     def requested_by(self) -> str: ...
     @property
     def dry_run(self) -> bool: ...
+    @property
+    def applied(self) -> Callable[[response_pb2.Response], None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,11 @@ class Recorder:
             response.target.agent = agent.id
         response.requested_at.GetCurrentTime()
         return response
+
+    def applied(self, response: response_pb2.Response, order: Asked) -> None:
+        """What was asked for is done; say so before it is verified."""
+        response.state = response_pb2.RESPONSE_STATE_APPLIED
+        order.applied(response)
 
     def dry_run(self, response: response_pb2.Response, hunt: Hunt) -> response_pb2.Response:
         """A dry run is over: whom it would touch, by pid."""

@@ -6,6 +6,8 @@ from google.protobuf.json_format import MessageToDict
 
 from rubicon.v1 import response_pb2, ttl
 from sensor.act.contain import Containing
+from sensor.act.processes import Key
+from sensor.act.registry import Living
 from sensor.errors import InvalidArgument
 from sensor.local.context import Context, Reply, Request, flag, number, text
 from sensor.local.kill import owned
@@ -14,16 +16,8 @@ from sensor.local.peer import Peer
 
 async def freeze(context: Context, peer: Peer, request: Request) -> Reply:
     """{target: agent id or name | {pid, start_time?}, reason?, ttl_ns?, force?, dry_run?} → {response}."""
-    target = request.get("target")
     order = _order(context, peer, request)
-
-    def do() -> response_pb2.Response:
-        if isinstance(target, dict):
-            agent, process = owned(context, target)
-            return context.containment.freeze(agent, order, process)
-        return context.containment.freeze(context.enroller.registry.find(text(request, "target")), order)
-
-    return _reply(await context.thread(do))
+    return _reply(await context.thread(lambda: context.containment.freeze(*_whom(context, request, order))))
 
 
 async def isolate(context: Context, peer: Peer, request: Request) -> Reply:
@@ -34,10 +28,18 @@ async def isolate(context: Context, peer: Peer, request: Request) -> Reply:
 
 
 async def release(context: Context, peer: Peer, request: Request) -> Reply:
-    """{target: agent id or name, reason?, dry_run?} → {response}."""
-    name, order = text(request, "target"), _order(context, peer, request)
-    found = context.enroller.registry.find
-    return _reply(await context.thread(lambda: context.containment.release(found(name), order)))
+    """{target: agent id or name | {pid, start_time?}, reason?, dry_run?} → {response}."""
+    order = _order(context, peer, request)
+    return _reply(await context.thread(lambda: context.containment.release(*_whom(context, request, order))))
+
+
+def _whom(context: Context, request: Request, order: Containing) -> tuple[Living, Containing, Key | None]:
+    """What freeze and release take: an agent, or with one of its processes."""
+    target = request.get("target")
+    if isinstance(target, dict):
+        agent, process = owned(context, target)
+        return agent, order, process
+    return context.enroller.registry.find(text(request, "target")), order, None
 
 
 def _order(context: Context, peer: Peer, request: Request) -> Containing:

@@ -13,7 +13,9 @@ import structlog
 from rubicon.v1 import sensor_service_pb2
 from sensor.errors import SensorError
 
-Handler = Callable[[sensor_service_pb2.Command], Awaitable[sensor_service_pb2.CommandResult]]
+Interim = Callable[[sensor_service_pb2.CommandResult], None]
+"""Takes what is to be said of a command before its result."""
+Handler = Callable[[sensor_service_pb2.Command, Interim], Awaitable[sensor_service_pb2.CommandResult]]
 REMEMBERED = 1024
 DOUBT_SECONDS = 30.0
 """A result that was written longer ago than this before a reconnect has arrived, or nobody waits for it any more."""
@@ -51,7 +53,7 @@ class Commands:
 
     async def _run(self, command: sensor_service_pb2.Command) -> None:
         try:
-            result = await self._handler(command)
+            result = await self._handler(command, self._put)
         except SensorError as error:
             result = sensor_service_pb2.CommandResult(error_reason=error.reason, error=str(error))
         except Exception as error:  # noqa: BLE001  # a defect in one command is its result, not the uplink's end
@@ -74,8 +76,10 @@ class Commands:
 
     def sent(self, result: sensor_service_pb2.CommandResult) -> None:
         """It was written to a stream. Whether it arrived nobody says: see `reconnected`."""
-        self._unsent.pop(result.id, None)
-        self._doubtful.append((time.monotonic(), result.SerializeToString()))
+        if self._unsent.get(result.id) is result:  # while an interim one was written, the last word may have come
+            del self._unsent[result.id]
+        if not result.interim:
+            self._doubtful.append((time.monotonic(), result.SerializeToString()))
 
     def reconnected(self) -> None:
         """A new stream stands: what was written shortly before the old one broke is sent again; the plane ignores

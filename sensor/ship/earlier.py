@@ -16,6 +16,7 @@ import structlog
 from rubicon.v1 import event_pb2, sensor_service_pb2
 from sensor.errors import SensorError, SpoolError
 from sensor.ship.backoff import Backoff
+from sensor.ship.commands import Interim
 from sensor.ship.spool import Spool
 from sensor.ship.uplink import Uplink
 
@@ -99,5 +100,5 @@ def _trim(boots: list[tuple[str, Path]], stamp: Callable[[event_pb2.Event], None
             left.close()
 
 
-async def _refuse(command: sensor_service_pb2.Command) -> sensor_service_pb2.CommandResult:
+async def _refuse(command: sensor_service_pb2.Command, _: Interim) -> sensor_service_pb2.CommandResult:
     raise SensorError("this stream only ships what an earlier boot left: ask again in a moment")

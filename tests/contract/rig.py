@@ -11,6 +11,7 @@ from sensor.collect.collector import Collector
 from sensor.collect.identity import SensorRecords
 from sensor.errors import SensorError
 from sensor.ship.backoff import Backoff
+from sensor.ship.commands import Interim
 from sensor.ship.spool import Spool
 from sensor.ship.uplink import Uplink
 from tests.controlplane.builders import HOST
@@ -68,7 +69,7 @@ class HalfSensor:
     async def _refuse(self, command: sensor_service_pb2.Command) -> sensor_service_pb2.CommandResult:
         raise SensorError("nothing was arranged for this command")
 
-    async def _handle(self, command: sensor_service_pb2.Command) -> sensor_service_pb2.CommandResult:
+    async def _handle(self, command: sensor_service_pb2.Command, _: Interim) -> sensor_service_pb2.CommandResult:
         self.commands.append(command)
         return await self.handler(command)
 

@@ -25,11 +25,11 @@ CLIENT = (PACKAGE - {"client"}) | {"AlertFlow", "CoverageFact", "Evidence", "Rul
 METHODS = {
     "Client": {
         "agent", "call", "close", "coverage", "events", "healthy", "kill_process", "pages", "probe", "reload_rules",
-        "responses", "resuming", "rules",
+        "responses", "resuming", "rules", "watch_responses",
     },
     "Agent": {
         "alerts", "alive", "ended_at", "enrol", "events", "finish", "freeze", "isolate", "kill", "refresh", "release",
-        "responses", "started_at", "tree", "wait", "watch",
+        "responses", "started_at", "tree", "wait", "watch", "watch_responses",
     },
 }  # fmt: skip
 NAMESPACES = {

@@ -10,7 +10,10 @@ from rubicon.cli.respond.order import Order
 
 @targets
 def release(order: Callable[..., Order]) -> Order:
-    """Undo freeze and isolate of each TARGET, a whole agent, and say what cannot be undone: connections stay cut."""
+    """Undo freeze and isolate of each TARGET, and say what cannot be undone: connections stay cut.
+
+    A process (--process) that was frozen by itself goes on with its descendants; its network is its agent's.
+    """
     return order()
 
 

@@ -35,6 +35,7 @@ def agent(value: AgentRecord) -> dict[str, Any]:
         "alert_id": value.alert_id,
         "frozen": value.frozen,
         "isolated": value.isolated,
+        "contained_reason": value.contained_reason,
     }
 
 
@@ -111,7 +112,7 @@ def alert(value: Alert) -> dict[str, Any]:
 
 
 def response(value: Response) -> dict[str, Any]:
-    """A line of `kill`, `freeze`, `isolate` and `release`."""
+    """A line of `kill`, `freeze`, `isolate`, `release` and `responses`."""
     return {
         "id": value.id,
         "action": value.action,
@@ -119,6 +120,7 @@ def response(value: Response) -> dict[str, Any]:
         "state": value.state,
         "reason": value.reason,
         "requested_by": value.requested_by,
+        "requested_at": rfc3339(value.requested_at_ns),
         "killed": value.killed,
         "elapsed_ms": round(value.elapsed_ns / 1e6, 3),
         "survivors": [

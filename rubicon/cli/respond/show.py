@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rubicon.cli.framework import Verdict
 from rubicon.cli.render import shapes
+from rubicon.cli.render.lines import clock
 from rubicon.cli.render.output import Output, Part
 from rubicon.cli.render.safe import safe
 from rubicon.cli.respond.order import Order
@@ -86,6 +87,28 @@ def _whole(output: Output, response: Response) -> None:
         output.line([(f"  {member.pid} {safe(member.name)}", "")])
     for each in response.survivors:
         output.wrapped([(f"  left: {each.pid} {safe(each.name)}: {safe(each.why)}", "bold red")])
+
+
+_ICONS = {"requested": "…", "applied": "▷", "verified": "✔", "failed": "✘"}
+_STYLES = {"requested": "dim", "applied": "yellow", "verified": "green", "failed": "bold red"}
+
+
+def line(output: Output, response: Response) -> None:
+    """A response and how far it is, in one line."""
+    state = safe(response.state)
+    when = response.requested_at
+    parts: list[Part] = [
+        (f"{clock(when)} " if when else "", "dim"),
+        (f"{output.icon(_ICONS.get(response.state, '?'))} {state:<9} ", _STYLES.get(response.state, "")),
+        (f"{safe(response.action):<7} ", "bold"),
+        (f"{response.agent_id} ", "magenta"),
+        (f"by {safe(response.requested_by)}", ""),
+        (f": {safe(response.reason)}" if response.reason else "", ""),
+        (f"  {done(response)}" if response.state in ("verified", "failed") else "", ""),
+        (f" in {response.elapsed_ns / 1e6:.0f} ms" if response.elapsed_ns else "", "dim"),
+        (f"  {safe(response.error)}" if response.error else "", "red"),
+    ]
+    output.line(parts)
 
 
 def _why(outcome: Outcome) -> str:

@@ -47,6 +47,8 @@ class AgentRecord:
     """All its processes are stopped, by a response."""
     isolated: bool
     """It has no network, by a response."""
+    contained_reason: str
+    """Why it is frozen or isolated, or empty."""
     alert_id: str
     """Alert for which it was killed, or empty."""
     cgroup_path: str
@@ -87,6 +89,7 @@ def facts(message: agent_pb2.Agent) -> dict[str, Any]:
         "reason": message.reason,
         "frozen": message.frozen,
         "isolated": message.isolated,
+        "contained_reason": message.contained_reason,
         "alert_id": message.alert_id,
         "cgroup_path": message.cgroup_path,
     }

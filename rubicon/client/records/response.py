@@ -79,6 +79,11 @@ class Response:
         """The kernel says that it is done, and nothing is left."""
         return self.state == "verified"
 
+    @property
+    def settled(self) -> bool:
+        """Nothing more becomes of it. A kill that left somebody goes on: it is verified once its agent has ended."""
+        return self.verified or (self.state == "failed" and not (self.action == "kill" and self.survivors))
+
     @classmethod
     def of(cls, message: response_pb2.Response) -> Response:
         """From the wire."""

@@ -19,6 +19,7 @@ from rubicon.client.requests.responses import (
     list_responses,
     process_target,
     release,
+    watch_responses,
 )
 from rubicon.client.requests.rules import list_rules, reload_rules
 
@@ -49,4 +50,5 @@ __all__ = [
     "stream_events",
     "verify_audit",
     "watch_alerts",
+    "watch_responses",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 
 from rubicon.client.errors import InvalidArgument
+from rubicon.client.records.ended import Ended
 from rubicon.client.records.response import Response
 from rubicon.client.requests.call import PAGE, Call, M, message, token
 from rubicon.v1 import process_pb2, response_pb2, response_service_pb2
@@ -94,6 +95,20 @@ def _duration(seconds: float | None) -> Duration | None:
     except ValueError as error:
         raise InvalidArgument(str(error)) from None
     return duration
+
+
+def watch_responses(agent: str, response_id: str, existing: bool) -> Call[Response | Ended | None]:
+    """Responses as they change; the first answer is None and says that the watch stands, Ended that the agent is over."""
+    request = message(
+        response_service_pb2.WatchResponsesRequest, agent=agent, id=response_id, include_existing=existing
+    )
+
+    def read(answer: response_service_pb2.WatchResponsesResponse) -> Response | Ended | None:
+        if answer.HasField("ended"):
+            return Ended(answer.ended)
+        return Response.of(answer.response) if answer.HasField("response") else None
+
+    return Call("ResponseService", "WatchResponses", request, read, timeout=None)
 
 
 def list_responses(agent: str) -> Call[list[Response]]:

@@ -118,7 +118,7 @@ async def test_watchers_see_masked_alerts_and_do_not_share_them(stage: Stage) ->
 async def test_a_slow_watcher_is_told_so(tmp_path: Path) -> None:
     async with Stage(tmp_path, Settings(watch=WatchSettings(queue=2))) as stage:
         link = await stage.connect()
-        with stage.plane.hub.watch() as watch:
+        with stage.plane.hub.watch_alerts() as watch:
             kernel = Kernel()
             await link.deliver([kernel.enrol(ROOT)])
             for n in range(4):

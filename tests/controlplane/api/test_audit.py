@@ -142,12 +142,14 @@ async def test_a_plane_that_dies_in_between_leaves_a_request_and_its_successor_t
         assert (done["request"], done["reason"]) == (before[1]["sequence"], "because")
 
 
-async def test_a_survivor_that_dies_later_is_audited_later(stage: Stage) -> None:
+@pytest.mark.parametrize("state", ["applied", "failed"])
+async def test_a_survivor_that_dies_later_is_audited_later(stage: Stage, state: str) -> None:
     link, kernel = await stage.connect(), Kernel()
     await link.deliver([kernel.enrol(ROOT)])
 
     async def most(_: sensor_service_pb2.Command) -> sensor_service_pb2.CommandResult:
-        response = response_pb2.Response(state=response_pb2.RESPONSE_STATE_APPLIED, killed=1)
+        response = response_pb2.Response(killed=1)
+        response.state = response_pb2.ResponseState.Value(f"RESPONSE_STATE_{state.upper()}")
         response.survivors.add(why="D state").id.pid = 101
         return sensor_service_pb2.CommandResult(response=response)
 
@@ -156,7 +158,7 @@ async def test_a_survivor_that_dies_later_is_audited_later(stage: Stage) -> None
     async with asyncio.timeout(10):
         while len(found := await told(stage)) < 3:
             await asyncio.sleep(0.01)
-    assert [outcome for *_, outcome in found] == ["", "applied", "verified"]
+    assert [outcome for *_, outcome in found] == ["", state, "verified"]
     applied, verified = (await stage.audited())[-2:]
     assert "101 is left: D state" in applied["detail"]
     assert applied["request"] == verified["request"] == applied["sequence"] - 1

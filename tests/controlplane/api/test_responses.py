@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
 from rubicon.v1 import agent_pb2, agent_service_pb2, response_pb2, response_service_pb2, sensor_service_pb2
 from tests.controlplane.builders import AGENT, HOST, Kernel, key, tunnel
-from tests.controlplane.stage import Stage, reason
+from tests.controlplane.stage import Link, Request, Stage, reason
 
 ROOT = key(100)
 VERIFIED = response_pb2.RESPONSE_STATE_VERIFIED
+APPLIED, FAILED = response_pb2.RESPONSE_STATE_APPLIED, response_pb2.RESPONSE_STATE_FAILED
 Result = sensor_service_pb2.CommandResult
 
 
@@ -129,3 +133,94 @@ async def test_kill_of_a_process(stage: Stage) -> None:
     _, command = await asyncio.gather(stage.api().Kill(request), link.answer(dead))
     assert (command.kill.process.pid, command.kill.process.start_time_ns) == (101, 101_000)
     assert [d.pid for d in command.kill.descendants] == [102]
+
+
+Watch = response_service_pb2.WatchResponsesRequest
+
+
+async def applied_first(link: Link, command: sensor_service_pb2.Command) -> Result:
+    """A sensor that says how far it is."""
+    so_far = response_pb2.Response(state=APPLIED, steps=["condemned"])
+    await link.call.write(Request(result=Result(id=command.id, response=so_far, interim=True)))
+    return await dead(command)
+
+
+async def take(stream: AsyncIterator[response_service_pb2.WatchResponsesResponse], count: int) -> list[Any]:
+    async with asyncio.timeout(10):
+        return [await anext(stream) for _ in range(count)]
+
+
+async def test_a_watch_sees_it_requested_applied_and_verified(stage: Stage) -> None:
+    link = await stage.connect()
+    await link.deliver([Kernel().enrol(ROOT)])
+    stream = aiter(stage.api().WatchResponses(Watch()))
+    assert not (await take(stream, 1))[0].HasField("response")
+    answer, _ = await asyncio.gather(stage.api().Kill(kill()), link.answer(partial(applied_first, link)))
+    requested, applied, verified = (each.response for each in await take(stream, 3))
+    assert (requested.state, applied.state) == (response_pb2.RESPONSE_STATE_REQUESTED, APPLIED)
+    assert (list(requested.steps), list(applied.steps)) == ([], ["condemned"])
+    assert verified == answer.response
+    assert {requested.id, applied.id} == {verified.id}
+    assert (applied.reason, applied.requested_by) == ("it tunnels", verified.requested_by)
+
+
+async def test_freezing_is_watched_too(stage: Stage) -> None:
+    link = await stage.connect(capabilities=["kill", "contain"])
+    await link.deliver([Kernel().enrol(ROOT)])
+    stream = aiter(stage.api().WatchResponses(Watch(agent="rollout")))
+    await take(stream, 1)
+    freeze = response_service_pb2.FreezeRequest(target=response_pb2.Target(agent="rollout"))
+    await asyncio.gather(stage.api().Freeze(freeze), link.answer(partial(applied_first, link)))
+    seen = [each.response for each in await take(stream, 3)]
+    assert [each.state for each in seen] == [response_pb2.RESPONSE_STATE_REQUESTED, APPLIED, VERIFIED]
+
+
+async def test_a_watch_of_one_response_ends_with_it(stage: Stage) -> None:
+    link, kernel = await stage.connect(), Kernel()
+    await link.deliver([kernel.enrol(ROOT)])
+
+    async def most(_: sensor_service_pb2.Command) -> Result:
+        response = response_pb2.Response(state=FAILED, killed=1)
+        response.survivors.add(why="D state").id.pid = 101
+        return Result(response=response)
+
+    answer, _ = await asyncio.gather(stage.api().Kill(kill()), link.answer(most))
+    stream = aiter(stage.api().WatchResponses(Watch(id=answer.response.id)))
+    _, left = await take(stream, 2)
+    assert (left.response.state, len(left.response.survivors)) == (FAILED, 1)
+    await link.deliver([kernel.finish("killed")])
+    async with asyncio.timeout(10):
+        rest = [each.response async for each in stream]
+    assert [(each.id, each.state, len(each.survivors)) for each in rest] == [(answer.response.id, VERIFIED, 0)]
+    async with asyncio.timeout(10):
+        again = [each.response async for each in stage.api().WatchResponses(Watch(id=answer.response.id))]
+    assert again[1:] == rest
+
+
+async def test_a_watch_of_an_agent_begins_with_what_was_and_ends_with_it(stage: Stage) -> None:
+    link, kernel = await stage.connect(capabilities=["kill", "contain"]), Kernel()
+    await link.deliver([kernel.enrol(ROOT)])
+    release = response_service_pb2.ReleaseRequest(target=response_pb2.Target(agent="rollout"))
+    await asyncio.gather(stage.api().Release(release), link.answer(dead))
+    stream = aiter(stage.api().WatchResponses(Watch(agent="rollout", include_existing=True)))
+    _, before = await take(stream, 2)
+    assert (before.response.action, before.response.state) == (response_pb2.ACTION_RELEASE, VERIFIED)
+    await asyncio.gather(stage.api().Kill(kill()), link.answer(dead))
+    await link.deliver([kernel.finish("killed")])
+    async with asyncio.timeout(15):
+        rest = [each async for each in stream]
+    assert [each.response.state for each in rest[:-1]] == [response_pb2.RESPONSE_STATE_REQUESTED, VERIFIED]
+    assert (rest[-1].ended.name, rest[-1].ended.reason) == ("rollout", "it tunnels")
+
+
+async def test_watches_that_cannot_be(stage: Stage) -> None:
+    link = await stage.connect()
+    await link.deliver([Kernel().enrol(ROOT)])
+    for request, expected in (
+        (Watch(id="0"), "NOT_FOUND"),
+        (Watch(agent="nobody"), "AGENT_NOT_FOUND"),
+        (Watch(id="0", agent="rollout"), "INVALID_ARGUMENT"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await take(aiter(stage.api().WatchResponses(request)), 1)
+        assert reason(caught.value) == expected

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from controlplane.model import Process, ProcessKey
 from controlplane.tree import AgentTree
-from rubicon.v1 import agent_pb2, event_pb2
+from rubicon.v1 import agent_pb2, event_pb2, response_pb2
 from tests.controlplane.builders import AGENT, HOST, Kernel, key, wire_key
 from tests.controlplane.tree.stand import Stand
 
@@ -201,6 +201,25 @@ def test_a_freeze_that_was_overtaken_by_the_end_freezes_nobody() -> None:
     late = k.event(None, contain=event_pb2.Contain(frozen=True, isolated=True))
     tree = stand.take(k.enrol(ROOT), k.finish("killed"), late)
     assert (tree.agent.state, tree.agent.frozen, tree.agent.isolated) == (agent_pb2.AGENT_STATE_KILLED, False, False)
+
+
+def test_who_is_contained_learns_why() -> None:
+    k, stand = Kernel(), Stand()
+
+    def contain(action: str, reason: str, *, process: bool = False, **now: bool) -> str:
+        told = event_pb2.Contain(action=response_pb2.Action.Value(f"ACTION_{action}"), reason=reason, **now)
+        if process:
+            told.process.pid = A.pid
+        return stand.take(k.event(None, contain=told)).agent.contained_reason
+
+    stand.take(k.enrol(ROOT), k.fork(ROOT, A))
+    assert contain("FREEZE", "only a part", process=True) == ""
+    assert contain("FREEZE", "it tunnels", frozen=True) == "it tunnels"
+    assert contain("UNSPECIFIED", "in force", frozen=True) == "it tunnels"
+    assert contain("ISOLATE", "it mines", frozen=True, isolated=True) == "it mines"
+    assert contain("RELEASE", "enough") == ""
+    assert contain("ISOLATE", "it mines", isolated=True) == "it mines"
+    assert stand.take(k.finish("exited")).agent.contained_reason == ""
 
 
 def test_finished_with_processes_going_on() -> None:

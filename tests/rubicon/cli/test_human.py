@@ -114,7 +114,18 @@ def test_kill_says_what_it_did_and_what_is_left(told: World, cli: Cli) -> None:
     assert cli("kill", "101", "--reason", "again").code == 0
 
 
+def test_responses_name_who_and_why(told: World, cli: Cli) -> None:
+    assert cli("kill", "rollout", "--reason", "it\x1b[2J tunnels").code == 0
+    (line,) = cli("responses", "rollout").lines
+    assert re.fullmatch(
+        rf"\d\d:\d\d:\d\d\.\d\d\d ✔ verified  kill    {AGENT} by uid 0 .*: it\\e\[2J tunnels  killed 2 processes in 7 ms",
+        line,
+    ), line
+    assert "verified" in cli("responses", tty=True).out
+    assert cli("responses", "nobody").code == 5
+
+
 def test_an_empty_plane(world: World, cli: Cli) -> None:
     assert cli("ps").lines == ["ID  NAME  STATE  AGE  PROCESSES  ALERTS  HOST  LABELS"]
-    for command in (("alerts",), ("ps", "--json"), ("alerts", "--json")):
+    for command in (("alerts",), ("responses",), ("ps", "--json"), ("alerts", "--json")):
         assert (cli(*command).code, cli(*command).out) == (0, "")

@@ -18,7 +18,7 @@ PROCESS = {"pid", "start_time", "boot_id", "exe", "argv", "cwd", "uid", "contain
 NAMES = {
     "ps": {
         "id", "name", "labels", "state", "host", "started_at", "ended_at", "processes", "processes_total", "alerts",
-        "flows", "lost", "on_alert", "command", "reason", "alert_id", "frozen", "isolated",
+        "flows", "lost", "on_alert", "command", "reason", "alert_id", "frozen", "isolated", "contained_reason",
     },
     "tree": PROCESS | {"depth", "parent_pid", "started_at", "ended_at", "status", "signal"},
     "events": {"time", "kind", "agent", "host", "boot_id", "pid", "start_time", "record", "cursor"},
@@ -27,8 +27,8 @@ NAMES = {
         "ancestors", "flow", "evidence", "coverage", "response", "response_id", "repeats", "last_time",
     },
     "kill": {
-        "id", "action", "agent", "state", "reason", "requested_by", "killed", "elapsed_ms", "survivors", "steps",
-        "error", "expires_at", "destroyed", "dry_run", "members",
+        "id", "action", "agent", "state", "reason", "requested_by", "requested_at", "killed", "elapsed_ms",
+        "survivors", "steps", "error", "expires_at", "destroyed", "dry_run", "members",
     },
     "doctor": {"check", "state", "found", "advice"},
     "version": {"version", "python", "sensor"},
@@ -50,7 +50,7 @@ def test_the_page_has_these_names() -> None:
     told = {command: names(text) for commands, text in page.items() for command in commands.split(", ")}
     for command, expected in NAMES.items():
         assert told[command] == expected, command
-    assert told["freeze"] == told["isolate"] == told["release"] == NAMES["kill"]
+    assert told["freeze"] == told["isolate"] == told["release"] == told["responses"] == NAMES["kill"]
 
 
 def names(text: str) -> set[str]:
@@ -128,6 +128,9 @@ def test_kill(told: World, cli: Cli) -> None:
     assert (response["action"], response["agent"], response["state"]) == ("kill", AGENT, "verified")
     assert (response["killed"], response["elapsed_ms"], response["reason"]) == (2, 7.25, "enough")
     assert response["survivors"] == []
+    assert MOMENT.fullmatch(response["requested_at"])
+    assert cli("responses", "rollout", "--json").json == [response]
+    assert cli("responses", "--json", "--since", "1h").json == [response]
 
 
 def test_coverage(world: World, cli: Cli) -> None:

@@ -70,6 +70,7 @@ async def test_alerts_events_and_kill(world: World, client: AsyncClient) -> None
     assert (response.verified, response.reason) == (True, worst[0].title)
     assert [each.id async for each in agent.responses()] == [response.id]
     assert [each.id async for each in client.responses(AGENT)] == [response.id]
+    assert [each async for each in client.watch_responses(response_id=response.id)] == [response]
     assert [each.state async for each in client.agents.list(all=True)] == ["killed"]
     assert (await client.kill_process(CHILD.pid)).verified
 

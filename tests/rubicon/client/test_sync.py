@@ -8,7 +8,7 @@ from queue import Queue
 
 import pytest
 
-from rubicon.client import Alert, Client, errors
+from rubicon.client import Alert, Client, Response, errors
 from rubicon.v1 import coverage_pb2, event_pb2
 from tests.controlplane.builders import AGENT, HOST, Kernel, key, tunnel
 from tests.rubicon.world import Command, Result, World
@@ -109,6 +109,38 @@ def test_kill_says_how_it_went(world: World, client: Client) -> None:
     assert [each.id for each in client.responses("rollout")] == [done.id]
     assert [each.id for each in client.agents.get("rollout").responses()] == [done.id]
     assert client.agents.get("rollout").state == "killed"
+
+
+def test_a_response_is_watched_from_its_request_to_its_proof(world: World, client: Client) -> None:
+    kernel = Kernel()
+    world.connect(capabilities=["kill", "contain"])
+    world.deliver(rollout(kernel))
+    agent = client.agents.get("rollout")
+    seen: list[Response] = []
+    ends: list[errors.RubiconError] = []
+    standing = threading.Event()
+
+    def watch() -> None:
+        try:
+            for response in agent.watch_responses():
+                seen.append(response)
+                standing.set()
+        except errors.RubiconError as error:
+            ends.append(error)
+
+    before = agent.release(reason="nothing is in force")
+    watching = threading.Thread(target=watch)
+    watching.start()
+    assert standing.wait(10), "it begins with what was"
+    done = agent.kill(reason="it tunnels")
+    world.deliver([kernel.finish("killed")])
+    watching.join(20)
+    assert [type(each) for each in ends] == [errors.AgentKilledError]
+    assert seen[0] == before
+    assert [(each.id, each.state) for each in seen[1:]] == [(done.id, "requested"), (done.id, "verified")]
+    assert [*client.watch_responses(response_id=done.id)] == [done]
+    with pytest.raises(errors.NotFound):
+        next(client.watch_responses(response_id="0"))
 
 
 def test_one_process_is_killed_by_its_identity(world: World, client: Client) -> None:

@@ -14,7 +14,7 @@ from sensor.act.cgroup import Cgroup
 from sensor.act.contain import Containing
 from sensor.act.enrol import Facts
 from sensor.act.kill import Order
-from sensor.errors import TargetProtected
+from sensor.errors import InvalidArgument, ProcessNotFound, TargetProtected
 from tests.sensor.act.keeper import compiled, kept
 from tests.sensor.act.stage import Stage, until
 
@@ -39,8 +39,10 @@ def test_a_tree_stops_and_goes_on(stage: Stage, tmp_path: Path) -> None:
     else:
         agent, child = stage.launch("sh", "-c", COUNTER.format(count))
     until(count.exists)
-    response = stage.containment.freeze(agent, Containing())
+    said: list[int] = []
+    response = stage.containment.freeze(agent, Containing(applied=lambda so_far: said.append(so_far.state)))
     assert response.state == VERIFIED, str(response)
+    assert said == [response_pb2.RESPONSE_STATE_APPLIED]
     assert ("cgroup.freeze" in response.steps) == (stage.move == "auto")
     assert still(count)
     assert stage.containment.freeze(agent, Containing()).state == VERIFIED  # again: nothing changes
@@ -120,6 +122,39 @@ def test_one_process_with_its_descendants(stage: Stage, tmp_path: Path) -> None:
     assert not still(other)
     stage.containment.release(stage.registry.find(agent.id), Containing())
     until(lambda: not still(one))
+
+
+def test_one_process_is_released_by_itself(stage: Stage, tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    first, second = (f"(sh -c '{COUNTER.format(each)}; :' & echo $!; wait) & echo $!" for each in (one, other))
+    agent, child = stage.launch("sh", "-c", f"{first}; {second}; wait")
+    assert child.stdout
+    pids = [int(child.stdout.readline()) for _ in range(4)]
+    until(lambda: one.exists() and other.exists())
+    tasks = {pid: stage.kernel.task(pid) for pid in pids}
+    above = {pid: (pid, task.start_time) for pid, task in tasks.items() if task and task.parent_pid == child.pid}
+    below = {task.parent_pid: (pid, task.start_time) for pid, task in tasks.items() if task and pid not in above}
+    for each in above.values():
+        assert stage.containment.freeze(agent, Containing(), each).state == VERIFIED
+    assert still(one)
+    assert still(other)
+    freed, held = above.values()
+    with pytest.raises(InvalidArgument, match="a process that it descends from"):
+        stage.containment.release(agent, Containing(), below[freed[0]])
+    response = stage.containment.release(agent, Containing(), freed)
+    assert (response.state, [*response.steps]) == (VERIFIED, ["thawed, 2 woken by signal"])
+    stage.watch.sweep()
+    until(lambda: still(one) != still(other))
+    assert still(one) != still(other), "the other one stays frozen"
+    assert [*stage.containment.release(agent, Containing(), freed).steps] == ["nothing was in force"]
+    with pytest.raises(ProcessNotFound):
+        stage.containment.release(agent, Containing(), (held[0], held[1] + 1))
+    stage.containment.release(agent, Containing(), held)
+    until(lambda: not still(one) and not still(other))
+    assert not agent.stands
+    stage.containment.freeze(agent, Containing())
+    with pytest.raises(InvalidArgument, match=f"frozen with agent {agent.name}"):
+        stage.containment.release(agent, Containing(), freed)
 
 
 def test_it_stays_frozen_without_a_sensor_and_ends_by_time(stage: Stage, tmp_path: Path) -> None:

@@ -52,6 +52,15 @@ def test_new_flows_are_refused_and_old_ones_cut(stage: Stage, client: Client, se
     assert client("connect", "tcp", *where) == "0"
 
 
+def test_it_is_said_to_be_applied_once_the_hooks_refuse(stage: Stage, client: Client, server: socket.socket) -> None:
+    where = (server.family.name, *server.getsockname()[:2])
+    assert client("connect", "tcp", *where) == "0"
+    said: list[tuple[int, str]] = []
+    order = Containing(applied=lambda so_far: said.append((so_far.state, client("connect", "tcp", *where))))
+    assert stage.containment.isolate(client.agent, order).state == VERIFIED
+    assert said == [(response_pb2.RESPONSE_STATE_APPLIED, str(errno.EPERM))]
+
+
 def test_an_open_udp_socket_is_cut(stage: Stage, client: Client) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))

@@ -36,8 +36,11 @@ def test_the_whole_tree_dies_and_it_is_verified(stage: Stage) -> None:
     bystander = stage.plain("sleep", "60")
     until(lambda: len(stage.members(agent)) == 6)
     pids = stage.members(agent)
-    response = stage.killer.kill_agent(agent, Order(reason="test", requested_by="me"))
+    said: list[tuple[int, list[str]]] = []
+    order = Order(reason="test", requested_by="me", applied=lambda so_far: said.append((so_far.state, [*so_far.steps])))
+    response = stage.killer.kill_agent(agent, order)
     assert response.state == VERIFIED
+    assert said == [(response_pb2.RESPONSE_STATE_APPLIED, ["condemned", "cgroup.kill"])]
     assert response.killed == 6
     assert all(gone(pid) for pid in pids)
     assert bystander.poll() is None

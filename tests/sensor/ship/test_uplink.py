@@ -53,8 +53,13 @@ class Stage:
     async def welcomed(self, welcome: sensor_service_pb2.Welcome) -> None:
         self.welcomes.append(welcome.acknowledged)
 
-    async def handle(self, order: sensor_service_pb2.Command) -> sensor_service_pb2.CommandResult:
+    async def handle(
+        self, order: sensor_service_pb2.Command, interim: Callable[[sensor_service_pb2.CommandResult], None]
+    ) -> sensor_service_pb2.CommandResult:
         self.commands.append(order.id)
+        if order.probe.token == "applied":
+            interim(sensor_service_pb2.CommandResult(id=order.id, interim=True))
+            await self.release.wait()
         if order.probe.token == "slow":
             await self.release.wait()
         elif order.probe.token == "refused":
@@ -247,6 +252,22 @@ async def test_a_result_outlives_the_stream_and_a_repeated_command_does_not_run_
         await second.outgoing.put(command("kill-1", "slow"))
         await until(lambda: len(second.results) >= 2)
         assert stage.commands == ["kill-1"]
+
+
+async def test_what_is_said_before_a_result_goes_up_before_it_and_never_again(stage: Stage) -> None:
+    first, second = Plane(), Plane()
+    await first.start(stage.address)
+    async with running(stage.uplink, second):
+        await until(lambda: stage.uplink.state == "connected")
+        await first.outgoing.put(command("kill-1", "applied"))
+        await until(lambda: len(first.results) == 1)
+        stage.release.set()
+        await until(lambda: len(first.results) == 2)
+        assert [(result.id, result.interim) for result in first.results] == [("kill-1", True), ("kill-1", False)]
+        await first.stop()
+        await second.start(stage.address)
+        await until(lambda: len(second.results) == 1)
+        assert [(result.id, result.interim) for result in second.results] == [("kill-1", False)]
 
 
 async def test_changed_coverage_is_sent(stage: Stage) -> None:
