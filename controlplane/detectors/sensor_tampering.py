@@ -2,10 +2,11 @@
 
 Proves: by the kernel's word for who it was, that a process of the agent called the sensor's local socket
 ("local-socket"), opened a file of the daemons ("file-open") or changed one without ("file-change"), sent one of them a
-signal ("signal"), traced one ("ptrace"), held a map, program or link of the sensor's ("bpf-access") or lost its tag while it
-lived ("tag-removed"). The first two were refused. By the change alone: that a hook, pin, setting, agent or isolation
-was not as the sensor had left it, or that a program of somebody else's uses its maps: then each agent that could have
-done it has the alert, and its words say how many those are.
+signal ("signal"), traced one ("ptrace"), held a map, program or link of the sensor's ("bpf-access"), lost its tag while it
+lived ("tag-removed") or came by a socket that no hook governs while isolated ("ungoverned-socket"). The first two were
+refused. By the change alone: that a hook, pin, setting, agent or isolation was not as the sensor had left it, or that a
+program of somebody else's uses its maps: then each agent that could have done it has the alert, and its words say how many
+those are.
 
 Cannot see: memory that is read or descriptors that are taken without tracing, tracing for less than a second, a namespace
 entered, and what was changed and changed back between two looks, a second apart.

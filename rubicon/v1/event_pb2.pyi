@@ -534,7 +534,7 @@ class Tamper(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     action: _builtins.str
     """What it did: "local-socket", "file-open", "file-change", "signal", "ptrace", "bpf-access", "tag-removed",
-    "foreign-program", "link-detached", "link-replaced", "pin-removed", "settings-changed", "agent-removed",
+    "ungoverned-socket", "foreign-program", "link-detached", "link-replaced", "pin-removed", "settings-changed", "agent-removed",
     "isolation-removed".
     """
     detail: _builtins.str

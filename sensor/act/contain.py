@@ -120,6 +120,7 @@ class Containment:
                 self._isolator.enforce(agent, order.isolation)
             self._record.applied(response, order)
             outcome = self._isolator.cut(agent, order.isolation, started)
+            self._reported.update((agent.id, holder) for holder in outcome.holders)
             self._announce(agent, order, response_pb2.ACTION_ISOLATE)
         response.steps.extend(outcome.steps)
         response.destroyed = outcome.destroyed
@@ -190,12 +191,21 @@ class Containment:
         for agent, holder, what in self._isolator.again(isolated) if isolated else ():
             if (agent.id, holder) not in self._reported:
                 self._reported.add((agent.id, holder))
-                log.warning(
-                    "an isolated agent holds a socket that no hook governs", agent=agent.id, pid=holder[0], family=what
-                )
+                self._found_holder(agent, holder, what)
                 if agent.strict_holders:
                     why = f"held a socket of {what}, which no hook governs, while its agent is isolated strictly"
                     self.killed(agent, Order(reason=why, requested_by="rubicon-sensor"), holder)
+
+    def _found_holder(self, agent: Living, holder: Key, what: str) -> None:
+        log.warning("an isolated agent holds a socket that no hook governs", agent=agent.id, pid=holder[0], family=what)
+        detail = f"holds a socket of {what}, which no hook governs, while its agent is isolated"
+        event = event_pb2.Event(
+            time_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            agent_id=agent.id,
+            process=process_pb2.ProcessKey(pid=holder[0], start_time_ns=holder[1]),
+            tamper=event_pb2.Tamper(action="ungoverned-socket", detail=detail),
+        )
+        self._enroller.emit(event)
 
     def _stop_again(self, frozen: list[Living]) -> None:
         """Stop whoever of them runs. With very many of them a look takes at most a tenth of the time."""

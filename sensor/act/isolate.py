@@ -1,9 +1,9 @@
 """Take the network from an agent, and give it back.
 
-In this order: the per-packet programs are on the root too, for sockets that another cgroup's process made or makes for it;
-the kernel's flag, from which on the hooks refuse and the packet programs drop; every socket that its processes hold gets an
-owner, by which its packets are known; then what leads where the agent may not go is destroyed, which the rest does not depend
-on. All of it is pinned: a dead sensor releases nothing.
+In this order: the kernel's flag, from which on the hooks refuse and the packet programs drop; the per-packet programs are on
+the root too, for sockets that another cgroup's process made or makes for it; every socket that its processes hold gets an
+owner, by which its packets are known; what is handed over later, and joining groups, is refused; then what leads where the
+agent may not go is destroyed, which the rest does not depend on. All of it is pinned: a dead sensor releases nothing.
 
 Sockets that no cgroup hook governs (packet, vsock, XDP, RDS …) are looked for in the kernel's file tables: their holders are
 reported, or killed where that is asked for.
@@ -114,10 +114,10 @@ class Isolator:
         allowed = parsed(isolation.allow)
         on, off = flags(isolation, allowed)
         self._kernel.allows.replace(agent.number, allowed)
-        self._kernel.follow_leavers(True)
-        self._kernel.isolating(True)
         self._kernel.agents.set_flags(agent.number, on=on, off=off)
+        self._kernel.follow_leavers(True)
         self._kernel.tag_sockets(agent.number)
+        self._kernel.isolating(True)  # 25 ms where these hooks were taken off a moment ago: nothing else waits for them
 
     def release(self, agent: Living) -> None:
         """Give the network back; whether anybody else is isolated is read from the kernel."""

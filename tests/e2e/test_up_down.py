@@ -180,3 +180,17 @@ def test_down_says_what_it_lets_go_also_when_all_daemons_were_killed(own_host: H
     for pid in left:
         until(lambda pid=pid: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S")
         os.kill(pid, signal.SIGKILL)
+
+
+def test_what_down_lets_go_is_audited(own_host: Host) -> None:
+    assert own_host.rubicon("up").returncode == 0
+    own_host.rubicon("run", "-q", "--name", "held", "--", "sh", "-c", "sleep 1000 >/dev/null 2>&1 &")
+    own_host.json("freeze", "held")
+    (pid,) = (each["pid"] for each in own_host.json("tree", "held"))
+    assert own_host.rubicon("down", "--yes").returncode == 0
+    os.kill(pid, signal.SIGKILL)
+    assert own_host.rubicon("up").returncode == 0  # what the last sensor could not ship any more is in its spool
+    (told,) = until(lambda: [each for each in own_host.json("audit", "list") if each["action"] == "release"])
+    assert (told["phase"], told["reason"]) == ("reported", "rubicon down")
+    assert told["identity"].startswith("uid 0 pid ")
+    assert "neither frozen nor isolated" in told["detail"]

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,17 @@ def _recorded(instance: Instance) -> list[dict[str, Any]]:
         return list(stored["agents"]) if up and stored["boot_id"] == boot else []
     except (OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def release(instance: Instance, agents: Iterable[dict[str, Any]]) -> None:
+    """Release who of these is frozen or isolated, in the caller's name, so that the audit has it.
+
+    Taking the instance down lets go of them in any case; where no sensor answers, nobody writes it down.
+    """
+    for agent in agents:
+        if any(agent.get(word) for word in ("frozen", "isolated", "stopped")):
+            with contextlib.suppress(RubiconError):
+                LocalSocket(instance).call("release", target=agent["id"], reason="rubicon down")
 
 
 def down(instance: Instance) -> bool:

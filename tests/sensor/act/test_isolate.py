@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rubicon.v1 import response_pb2
+from rubicon.v1 import event_pb2, response_pb2
 from sensor.act.cgroup import Cgroup
 from sensor.act.contain import Containing
 from sensor.act.enrol import Facts
@@ -237,26 +237,34 @@ def test_sockets_that_no_hook_governs(stage: Stage, family: str) -> None:
     child.stdout.readline()
     response = isolate(stage, agent)
     assert [(each.id.pid, family in each.why) for each in response.survivors] == [(child.pid, True)]
+    stage.watch.sweep()
+    assert not [event for event in stage.events if event.HasField("tamper")], "it was said already"
     assert response.state == response_pb2.RESPONSE_STATE_FAILED
     response = isolate(stage, agent, strict=True)
     assert (response.state, list(response.survivors)) == (VERIFIED, [])
     until(lambda: gone(child.pid) or child.poll() is not None)
 
 
-def test_one_that_comes_later_ends_its_holder_and_is_told(stage: Stage) -> None:
+@pytest.mark.parametrize("strict", [True, False])
+def test_one_that_comes_later_is_told_and_ends_its_holder_where_asked(stage: Stage, strict: bool) -> None:
     script = "import socket,time\ninput()\ns=socket.socket(socket.AF_PACKET, 3)\ntime.sleep(60)"
     agent, child = stage.launch("/usr/bin/python3", "-S", "-c", script)
-    assert isolate(stage, agent, strict=True).state == VERIFIED
+    assert isolate(stage, agent, strict=strict).state == VERIFIED
     stage.release(child)
 
-    def over() -> bool:
+    def told() -> list[event_pb2.Event]:
         stage.watch.sweep()
-        return child.poll() is not None
+        return [event for event in stage.events if event.HasField("tamper")]
 
-    until(over)
+    until(told)
+    until(lambda: told() and (child.poll() is not None or not strict))
+    (event,) = told()
+    assert (event.process.pid, event.tamper.action) == (child.pid, "ungoverned-socket")
+    assert "AF_PACKET" in event.tamper.detail
     kills = [event.contain for event in stage.events if event.contain.action == response_pb2.ACTION_KILL]
-    assert [(each.process.pid, each.requested_by) for each in kills] == [(child.pid, "rubicon-sensor")]
-    assert "AF_PACKET" in kills[0].reason
+    assert [(each.process.pid, each.requested_by) for each in kills] == [(child.pid, "rubicon-sensor")] * strict
+    assert all("AF_PACKET" in each.reason for each in kills)
+    assert (child.poll() is None) == (not strict)
 
 
 def test_a_dry_run_touches_nothing(stage: Stage, client: Client) -> None:
