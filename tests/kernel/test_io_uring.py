@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 from pathlib import Path
 
@@ -41,3 +42,32 @@ def test_io_uring_sqpoll_socket_is_refused_to_an_isolated_agent(network: Network
         assert child.process.wait(10) == 2
     assert network.one("socket").socket.refused
     assert not network.of("connect")
+
+
+def test_io_uring_sqpoll_connect_of_a_socket_from_before_is_refused(network: NetworkAgent, sqpoll_connect: str) -> None:
+    with listener() as (server, port):
+        child = network.hold(sqpoll_connect, str(port), "connect")
+        child.go()
+        assert child.line() == "ready"
+        network.isolate()
+        child.finish()
+        assert child.output == str(-errno.EPERM)
+        server.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+def test_io_uring_sqpoll_send_on_a_connection_from_before_is_dropped(
+    network: NetworkAgent, sqpoll_connect: str
+) -> None:
+    with listener() as (server, port):
+        child = network.hold(sqpoll_connect, str(port), "send")
+        child.go()
+        assert child.line() == "ready"
+        with server.accept()[0] as connection:
+            network.isolate()
+            child.finish()
+            assert child.output == "100", "the socket takes it"
+            connection.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                connection.recv(100)

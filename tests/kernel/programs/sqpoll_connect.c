@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Connects to 127.0.0.1:PORT from an io_uring SQPOLL thread: no connect(2), no socket(2), no system call of the process at all
- * carries the request. Waits for a byte on stdin first. Prints the completion's result and the connecting thread's state.
+ * Connects to 127.0.0.1:PORT from an io_uring SQPOLL thread, and, where asked, sends: no connect(2), no socket(2), no system call of
+ * the process at all carries the request. Waits for a byte on stdin first. Prints the result of the connect, or of the send.
  *
- *     sqpoll_connect PORT
+ *     sqpoll_connect PORT [connect|send]	prints a line, and waits for another byte, before the connect or the send
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -78,15 +78,27 @@ static int uring_do(struct uring *ring, const struct io_uring_sqe *request)
 	return result;
 }
 
+static void pause_here(void)
+{
+	char byte;
+
+	puts("ready");
+	fflush(stdout);
+	if (read(0, &byte, 1) != 1)
+		exit(2);
+}
+
 int main(int argc, char **argv)
 {
 	struct sockaddr_in peer = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct io_uring_sqe request = { .opcode = IORING_OP_SOCKET, .fd = AF_INET, .off = SOCK_STREAM };
 	struct uring ring;
+	const char *late = argc == 3 ? argv[2] : "";
+	char data[100] = "";
 	char byte;
 	int fd;
 
-	if (argc != 2)
+	if (argc < 2)
 		return 2;
 	peer.sin_port = htons(atoi(argv[1]));
 	if (read(0, &byte, 1) != 1)
@@ -97,11 +109,21 @@ int main(int argc, char **argv)
 		errno = -fd;
 		die("IORING_OP_SOCKET");
 	}
-	memset(&request, 0, sizeof(request));
-	request.opcode = IORING_OP_CONNECT;
-	request.fd = fd;
-	request.addr = (unsigned long)&peer;
-	request.off = sizeof(peer);
+	if (!strcmp(late, "connect"))
+		pause_here();
+	request =
+		(struct io_uring_sqe){ .opcode = IORING_OP_CONNECT, .fd = fd, .addr = (unsigned long)&peer, .off = sizeof(peer) };
+	fd = uring_do(&ring, &request);
+	if (strcmp(late, "send")) {
+		printf("%d\n", fd);
+		return 0;
+	}
+	if (fd)
+		die("IORING_OP_CONNECT");
+	pause_here();
+	request = (struct io_uring_sqe){
+		.opcode = IORING_OP_SEND, .fd = request.fd, .addr = (unsigned long)data, .len = sizeof(data)
+	};
 	printf("%d\n", uring_do(&ring, &request));
 	return 0;
 }
