@@ -10,7 +10,7 @@ import os
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -29,8 +29,10 @@ BARS_MS = {
     ("isolate", "100 processes, 1 000 sockets"): 500,
     (DROPPED, "100 processes, 1 000 sockets"): 20,
 }
+TREES = ((1, "idle"), (1, "busy"), (100, "idle"), (100, "busy"), (5000, "idle"), (100, "sockets"))
+"""5 000 that all burn, or fork, leave nothing of two cores to make them with."""
 BOMBS = 5
-"""Bombs of a kind for one small tree."""
+"""Bombs of a kind that are only killed, for one small tree."""
 
 
 @dataclass
@@ -84,36 +86,51 @@ def measure(rounds: int) -> list[Timings]:
         return started
 
     with up(), Client() as client, outside() as world:
-        for count, how in ((1, "idle"), (100, "idle"), (100, "busy"), (5000, "idle"), (100, "sockets")):
+        for count, how in TREES:
             tree = f"{count} processes, {'1 000 sockets' if how == 'sockets' else how}"
-            for turn in range(rounds if count <= 100 else max(2, rounds // 10)):
+            for turn in range(rounds if count <= 100 else max(2, rounds // 4)):
                 with _tree(f"tree-{turn}", count, how, world.port) as name:
                     agent = _agent(client, name, count)
-                    if how != "sockets":
-                        timed("freeze", tree, agent.freeze)
-                        timed("release", tree, agent.release)
-                        timed("isolate", tree, agent.isolate)
-                    else:
+                    if how == "sockets":
                         world.beating()
                         began = timed("isolate", tree, agent.isolate)
                         found[DROPPED, tree].append((world.silent() - began) / 1e6)
-                    timed("release", tree, agent.release)
-                    timed("kill", tree, agent.kill)
+                        timed("release", tree, agent.release)
+                        timed("kill", tree, agent.kill)
+                    else:
+                        _all(agent, tree, timed)
+        for width in ("1", "100"):
+            for _ in range(rounds):
+                with _bomb(client, width) as agent:
+                    _all(agent, f"fork bomb, {width}-way", timed)
         for _ in range(BOMBS * rounds):
-            _bomb(client, "64", "fork bomb, 64-way", timed)
+            with _bomb(client, "64") as agent:
+                timed("kill", "fork bomb, 64-way", agent.kill)
     os.environ["RUBICON_SENSOR_ENROL_MOVE"] = ENVIRONMENT["RUBICON_SENSOR_ENROL_MOVE"] = "never"
     try:
         with up(), Client() as client:
             for _ in range(BOMBS * rounds):
-                _bomb(client, "500", "fork bomb, 500-way, no cgroup of its own", timed)
+                with _bomb(client, "500") as agent:
+                    timed("kill", "fork bomb, 500-way, no cgroup of its own", agent.kill)
     finally:
         del os.environ["RUBICON_SENSOR_ENROL_MOVE"], ENVIRONMENT["RUBICON_SENSOR_ENROL_MOVE"]
     return [Timings(action, tree, values) for (action, tree), values in found.items()]
 
 
-def _bomb(client: object, width: str, tree: str, timed: object) -> None:
+def _all(agent: Agent, tree: str, timed: Callable[[str, str, object], int]) -> None:
+    """The four, one after the other."""
+    timed("freeze", tree, agent.freeze)
+    timed("release", tree, agent.release)
+    timed("isolate", tree, agent.isolate)
+    timed("release", tree, agent.release)
+    timed("kill", tree, agent.kill)
+
+
+@contextmanager
+def _bomb(client: Client, width: str) -> Iterator[Agent]:
+    """An agent that forks at full rate; nothing of it may live at the end."""
     with kept(program("bomb"), width, "30", "mixed", most=3 * int(width) + 1000) as bomb:
-        agent = client.agents.create().enrol(pid=bomb.pid)  # type: ignore[attr-defined]
+        agent = client.agents.create().enrol(pid=bomb.pid)
         bomb.release()
         bomb.line()
         deadline = time.monotonic() + 20
@@ -121,7 +138,7 @@ def _bomb(client: object, width: str, tree: str, timed: object) -> None:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the bomb does not grow: {living} live")
             time.sleep(0.005)
-        timed("kill", tree, agent.kill)  # type: ignore[operator]
+        yield agent
         if bomb.living():
             raise RuntimeError(f"survivors of the bomb: {bomb.living()}")
 

@@ -111,7 +111,7 @@ class Plane:
         settings = self.settings
         self.pipeline = Pipeline(policy=Policy(self.rules))
         self.sensors = Sensors(self.pipeline.cover)
-        metrics = await self._begin_metrics()
+        metrics = self._metrics()
         notary = Notary(self._folder.parent)
         self.store = Store(self._folder, settings.store)
         self.audit = Audit(self.store, notary, settings.audit)
@@ -121,7 +121,7 @@ class Plane:
         self.follower = Follower(self.audit, self.store)
         self.hub = Hub(settings.watch)
         self.responder = Responder(self.sensors, self.pipeline, self.store, settings.wire.command_timeout)
-        self.responder.ledger.watching = self.hub.applied
+        self.responder.ledger.watching = self.hub.changed
         self.precedence = Precedence()
         carrier = Carrier(self._obey, self.sensors.wait_for, self.pipeline, self.audit, self.follower)
         self.gate = Gate(carrier, self._waits, self._drops, carrier.alive, self._minute)
@@ -137,13 +137,13 @@ class Plane:
         self._resuming = asyncio.create_task(self._resume(), name="resume")
         self._measuring = [asyncio.create_task(metrics.keep(), name="metrics")] if metrics else []
 
-    async def _begin_metrics(self) -> Metrics | None:
+    def _metrics(self) -> Metrics | None:
         if not self.settings.metrics.file:
             return None
         from controlplane.api.metrics import Metrics  # its library is loaded only where it is used
 
         metrics = Metrics(self.settings.metrics, self.sensors, self.pipeline)
-        await metrics.begin()
+        metrics.check()
         return metrics
 
     async def _restore(self) -> None:
@@ -157,6 +157,9 @@ class Plane:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
+        followed = await asyncio.to_thread(self.store.entities.followed_responses)
+        await asyncio.to_thread(self.follower.resumed, followed)
+        self.responder.follow(followed)
         self.sensors.open()
 
     async def _resume(self) -> None:

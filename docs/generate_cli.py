@@ -29,8 +29,9 @@ NAMES = {
     "alerts": "id, time, agent (id), agent_name, host, detector, title, severity, techniques, "
     f"process {{{PROCESS}}}, ancestors [as process, parent first], flow {{protocol, source, destination}}, "
     "evidence [{kind, text, time, fields}], coverage, response, response_id, repeats, last_time",
-    "kill, freeze, isolate, release, responses": "id, action, agent (id), state (requested, applied, verified, failed), "
-    "reason, requested_by, requested_at, killed, elapsed_ms, survivors [{pid, start_time, name, why}], steps, error, "
+    "kill, freeze, isolate, release, responses": "id, action, agent (id), process {pid, start_time}, state (requested, "
+    "applied, verified, failed), reason, requested_by, requested_at, killed, elapsed_ms, "
+    "survivors [{pid, start_time, name, why}], steps, error, "
     "expires_at, destroyed, dry_run, members [{pid, start_time, name}]; of a target that it could not "
     "be asked of: target, error",
     "audit list, show": "sequence, time, phase (requested, result, refused, reported, noted), request, identity, action, "

@@ -308,9 +308,11 @@ class _Sensor:
 
         def applied(response: response_pb2.Response) -> None:
             said = sensor_service_pb2.CommandResult(id=command.id, response=response, interim=True)
-            loop.call_soon_threadsafe(interim, said)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is to be told any more
+                loop.call_soon_threadsafe(interim, said)
 
-        handle = functools.partial(self._commands.handle, command, applied)
+        told = applied if command.interim else lambda _: None  # an older plane takes the first word for the last
+        handle = functools.partial(self._commands.handle, command, told)
         result = await loop.run_in_executor(self._threads, handle)
         self._loop.call_soon_threadsafe(self._look.set)
         return result

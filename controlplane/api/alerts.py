@@ -84,6 +84,9 @@ class AlertServicer(alert_service_pb2_grpc.AlertServiceServicer):
             async for news in watch:
                 if news is None:
                     agent, pause = await ending.over()
+                    if agent is not None and watch.waiting:  # it came while the agent was looked at
+                        watch.touch()
+                        continue
                     if agent is not None:
                         yield alert_service_pb2.WatchAlertsResponse(ended=mask.agent(agent))
                         return

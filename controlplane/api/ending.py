@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from controlplane.api.hub import ENDED
+from controlplane.model import is_followed
 from controlplane.store import convert
 from controlplane.store.store import Store
 from rubicon.v1 import agent_pb2, response_pb2
@@ -26,6 +27,7 @@ class Ending:
         self._store = store
         self._agent_id = agent_id
         self._linger = linger
+        self._undecided_since: float | None = None
 
     async def over(self) -> tuple[agent_pb2.Agent | None, float | None]:
         """The agent, once it is over; until then, and where only time is missing, the seconds to wait.
@@ -43,6 +45,9 @@ class Ending:
             rest = max(rest, SETTLED)
         # clocks of hosts differ: an end in the future counts as one of now
         left = rest - max(0.0, (time.time_ns() - convert.nanoseconds(agent.ended_at)) / 1e9)
+        if undecided:  # what decides it is under way now, however long ago the end was
+            self._undecided_since = self._undecided_since or time.monotonic()
+            left = SETTLED - (time.monotonic() - self._undecided_since)
         return (None, left) if left > 0 else (agent, None)
 
     def _look(self) -> tuple[agent_pb2.Agent | None, bool]:
@@ -54,5 +59,9 @@ class Ending:
         if agent is None or agent.state != agent_pb2.AGENT_STATE_KILLED:
             return agent, False
         responses = self._store.entities.responses(agent_id=self._agent_id)
-        undecided = any(each.action == response_pb2.ACTION_KILL and each.state in _OPEN for each in responses)
+        undecided = any(
+            (each.action == response_pb2.ACTION_KILL and each.state in _OPEN)
+            or (each.state == response_pb2.RESPONSE_STATE_FAILED and is_followed(each))
+            for each in responses
+        )
         return self._store.entities.agent(self._agent_id), undecided

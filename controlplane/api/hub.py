@@ -38,7 +38,7 @@ class Watch(Generic[T]):
         """Put one in, or mark the watcher as too slow."""
         if self._over:
             return
-        if self._queue.qsize() - self._touched >= self._limit:
+        if self.waiting >= self._limit:
             self._over = True
         else:
             self._queue.put_nowait(news)
@@ -48,6 +48,11 @@ class Watch(Generic[T]):
         if not self._touched:
             self._touched = True
             self._queue.put_nowait(None)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for the watcher."""
+        return self._queue.qsize() - self._touched
 
     def close(self) -> None:
         """The plane stops."""
@@ -108,12 +113,12 @@ class Hub:
             for alert in write.alerts:
                 watch.offer(alert)
         for response in write.responses:
-            self.applied(response)
+            self.changed(response)
         for each in self._watches:
             if each.agent_id in touched:
                 each.touch()
 
-    def applied(self, response: response_pb2.Response) -> None:
+    def changed(self, response: response_pb2.Response) -> None:
         """A response has changed, in the store or (applied, not verified yet) on its host."""
         for watch in self._responses:
             watch.offer(response)

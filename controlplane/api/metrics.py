@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections import OrderedDict
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class Metrics:
         )
         self._took = Histogram(
             "rubicon_response_duration_seconds",
-            "From the request at the sensor until it was verified.",
+            "From the request until it was verified, where there was something to do.",
             ("action",),
             buckets=BUCKETS,
             registry=self._registry,
@@ -69,7 +70,9 @@ class Metrics:
         self._events.inc(len(write.events))
         for response in write.responses:
             self._responses.labels(word(response), outcome(response)).inc()
-            if response.state == response_pb2.RESPONSE_STATE_VERIFIED:
+            if (
+                response.state == response_pb2.RESPONSE_STATE_VERIFIED and response.elapsed_ns
+            ):  # 0: there was nothing to do
                 self._took.labels(word(response)).observe(response.elapsed_ns / 1e9)
         for alert in write.alerts:
             if alert.id not in self._alerts_seen:
@@ -79,21 +82,8 @@ class Metrics:
                 if len(self._alerts_seen) > REMEMBERED:
                     self._alerts_seen.popitem(last=False)
 
-    async def write(self) -> None:
-        """Write the file anew, at once for whoever reads it.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        self._connected.set(self._sensors.connected)
-        living = [agent for agent in self._watches.agents() if not agent.ended]
-        self._living.labels("living").set(len(living))
-        self._living.labels("frozen").set(sum(agent.frozen for agent in living))
-        self._living.labels("isolated").set(sum(agent.isolated for agent in living))
-        await asyncio.to_thread(write_to_textfile, str(self._path), self._registry)
-
-    async def begin(self) -> None:
-        """Write the file for the first time.
+    def check(self) -> None:
+        """Say before anything is done when the file cannot be.
 
         Raises:
             SettingsInvalid: it cannot be written, or no collector would read it.
@@ -102,27 +92,37 @@ class Metrics:
             raise SettingsInvalid(
                 f"RUBICON_PLANE_METRICS_FILE={self._path}: collectors read only files that end in .prom"
             )
-        try:
-            await self.write()
-        except OSError as error:
+        if not self._path.parent.is_dir() or self._path.is_dir() or not os.access(self._path.parent, os.W_OK | os.X_OK):
             raise SettingsInvalid(
-                f"the metrics file cannot be written: {error}",
-                "make its folder, or correct RUBICON_PLANE_METRICS_FILE",
-            ) from None
+                f"RUBICON_PLANE_METRICS_FILE={self._path} cannot be written there", "make its folder, or name another"
+            )
 
     async def keep(self) -> None:
-        """Write it every so many seconds, until cancelled; then it is gone, for what it said is not so any more."""
+        """Write the file every so many seconds, until cancelled; then it is gone, for what it said is not so any more."""
         failed = False
         try:
             while True:
+                failed = await self._write(failed)
                 await asyncio.sleep(self._every)
-                try:
-                    await self.write()
-                    failed = False
-                except OSError as error:
-                    if not failed:
-                        _log.warning("metrics not written", path=str(self._path), error=str(error))
-                    failed = True
         finally:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
+
+    async def _write(self, failed: bool) -> bool:
+        """Anew, at once for whoever reads it; whether it failed, which is said once."""
+        self._connected.set(self._sensors.connected)
+        living = [agent for agent in self._watches.agents() if not agent.ended]
+        self._living.labels("living").set(len(living))
+        self._living.labels("frozen").set(sum(agent.frozen for agent in living))
+        self._living.labels("isolated").set(sum(agent.isolated for agent in living))
+        writing = asyncio.create_task(asyncio.to_thread(write_to_textfile, str(self._path), self._registry))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait({writing})  # or the thread would put it there once it is taken away
+            raise
+        except OSError as error:
+            if not failed:
+                _log.warning("metrics not written", path=str(self._path), error=str(error))
+            return True
+        return False

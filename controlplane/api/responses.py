@@ -11,12 +11,13 @@ from controlplane.api.ending import Ending
 from controlplane.api.hub import Hub
 from controlplane.audit.audit import caller
 from controlplane.errors import InvalidArgument, NotFound
-from controlplane.model import ProcessKey
+from controlplane.model import ProcessKey, is_followed
 from controlplane.respond import Asked, Responder
 from controlplane.store import convert
 from controlplane.store.store import Store
 from rubicon.v1 import response_pb2, response_service_pb2, response_service_pb2_grpc, ttl
 
+Watched = response_service_pb2.WatchResponsesResponse
 EXISTING = 10_000
 """Existing responses that a watch begins with at most: the newest."""
 
@@ -131,38 +132,50 @@ class ResponseServicer(response_service_pb2_grpc.ResponseServiceServicer):
         """
         if request.id and request.agent:
             raise InvalidArgument("watch one response or those of one agent, not both")
-        agent_id = (await find.agent(self._store, request.agent)).id if request.agent else ""
+        if request.id:
+            agent_id = (await self._get(request.id)).agent_id
+        else:
+            agent_id = (await find.agent(self._store, request.agent)).id if request.agent else ""
         ending = Ending(self._store, agent_id, linger=0.0)
         with self._hub.watch_responses(agent_id) as watch:
             existing = [await self._get(request.id)] if request.id else []
             if request.include_existing and not request.id:
                 existing = await asyncio.to_thread(self._store.entities.responses, agent_id=agent_id, limit=EXISTING)
-            yield response_service_pb2.WatchResponsesResponse()
-            told = {response.id: response for response in existing}
+            # What came until now may be in what was read, or before it.
+            behind, read = watch.waiting, {response.id: response for response in existing}
+            yield Watched()
             for response in reversed(existing):
-                yield response_service_pb2.WatchResponsesResponse(response=response)
-                if request.id and _settled(response):
+                last = bool(request.id) and not _goes_on(response)
+                yield Watched(response=response, last=last)
+                if last:
                     return
             if agent_id:
                 watch.touch()
             async for news in watch:
                 if news is None:
                     agent, pause = await ending.over()
-                    if agent is not None:
-                        yield response_service_pb2.WatchResponsesResponse(ended=mask.agent(agent))
+                    if agent is not None and watch.waiting:  # it came while the agent was looked at
+                        watch.touch()
+                    elif agent is not None and request.id:
+                        yield Watched(response=await self._get(request.id), last=True)
                         return
-                    if pause is not None:
+                    elif agent is not None:
+                        yield Watched(ended=mask.agent(agent))
+                        return
+                    elif pause is not None:
                         asyncio.get_running_loop().call_later(pause, watch.touch)
                     continue
+                before = read.get(news.id) if behind else None
+                behind = max(0, behind - 1)
+                if not behind:
+                    read.clear()
                 if (request.id and news.id != request.id) or (agent_id and news.agent_id != agent_id):
                     continue
-                # What was read from the store may come through the queue too, and what was before it.
-                before = told.get(news.id)
                 if before is not None and (news == before or _stage(news) < _stage(before)):
                     continue
-                told.pop(news.id, None)
-                yield response_service_pb2.WatchResponsesResponse(response=news)
-                if request.id and _settled(news):
+                last = bool(request.id) and not _goes_on(news)
+                yield Watched(response=news, last=last)
+                if last:
                     return
 
     async def _get(self, response_id: str) -> response_pb2.Response:
@@ -177,9 +190,6 @@ def _stage(response: response_pb2.Response) -> int:
     return min(response.state, response_pb2.RESPONSE_STATE_VERIFIED)
 
 
-def _settled(response: response_pb2.Response) -> bool:
-    """Nothing more becomes of it: a kill that left somebody is verified once the agent has ended."""
-    followed = response.action == response_pb2.ACTION_KILL and response.survivors
-    return response.state == response_pb2.RESPONSE_STATE_VERIFIED or (
-        response.state == response_pb2.RESPONSE_STATE_FAILED and not followed
-    )
+def _goes_on(response: response_pb2.Response) -> bool:
+    """Something may become of it yet."""
+    return _stage(response) < response_pb2.RESPONSE_STATE_VERIFIED or is_followed(response)

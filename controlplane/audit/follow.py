@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from controlplane.audit.audit import Audit
 from controlplane.audit.record import Deed
+from controlplane.model import is_followed
 from controlplane.store.store import Store
 from controlplane.store.writer import Write
 from rubicon.v1 import response_pb2
@@ -33,12 +34,11 @@ class Follower:
         """A call or a rule got this answer: audit it, and go on where it is not the last word."""
         deed = replace(deed, agent_id=response.agent_id, alert_id=response.alert_id, response_id=response.id)
         self._audit.result(identity, deed, request, outcome(response), detail(response))
-        left = response.action == response_pb2.ACTION_KILL and response.survivors
-        if response.state == APPLIED or left:
+        if response.state == APPLIED or is_followed(response):
             self._expected[response.id] = (identity, deed, request)
 
     def resumed(self, responses: Iterable[response_pb2.Response]) -> None:
-        """They were under way when the plane ended; it begins with them again now. Blocks (some look-ups)."""
+        """They were under way, or followed, when the plane ended; it goes on with them now. Blocks (some look-ups)."""
         for response in responses:
             deed = deed_of(response)
             request = self._reader.request(response.requested_by, deed.action, deed.agent_id)
@@ -47,8 +47,10 @@ class Follower:
     def _published(self, _: int, write: Write) -> None:
         for response in write.responses:
             if response.id in self._expected and response.state in (VERIFIED, FAILED):
-                identity, deed, request = self._expected.pop(response.id)
+                identity, deed, request = self._expected[response.id]
                 self._audit.result(identity, deed, request, outcome(response), detail(response))
+                if not is_followed(response):
+                    del self._expected[response.id]
 
 
 def deed_of(response: response_pb2.Response) -> Deed:

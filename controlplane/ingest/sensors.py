@@ -188,6 +188,7 @@ class Sensors:
             raise InvalidArgument(f"the sensor of host {host} (version {sensor.version}) does not know {kind!r}")
         if not command.id:
             command.id = ids.new_id()
+        command.interim = True
         waiting: asyncio.Future[sensor_service_pb2.CommandResult] = asyncio.get_running_loop().create_future()
         sensor.results[command.id], sensor.interims[command.id] = waiting, interim
         sensor.send(sensor_service_pb2.ConnectResponse(command=command))

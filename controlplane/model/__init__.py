@@ -12,7 +12,7 @@ from controlplane.model.finding import EvidenceItem, Finding
 from controlplane.model.flow import Flow, FlowState
 from controlplane.model.keys import Boot, HostKey, ProcessKey, RecordKey, process_key, record_key
 from controlplane.model.process import Credentials, Descriptor, Image, Namespaces, Process
-from controlplane.model.response import POLICY, KnownAlert, Response, ResponseWanted, Survivor, rule_of
+from controlplane.model.response import POLICY, KnownAlert, Response, ResponseWanted, Survivor, is_followed, rule_of
 from controlplane.model.seen import Seen
 from controlplane.model.view import AgentView
 
@@ -45,6 +45,7 @@ __all__ = [
     "ResponseWanted",
     "Seen",
     "Survivor",
+    "is_followed",
     "process_key",
     "record_key",
     "rule_of",

@@ -39,6 +39,15 @@ def rule_of(requested_by: str) -> str:
     return requested_by[len(POLICY) + 2 : -1] if requested_by.startswith(f"{POLICY} (") else ""
 
 
+def is_followed(response: response_pb2.Response) -> bool:
+    """A kill of a whole agent that left somebody: it is verified once the agent has ended."""
+    return bool(
+        response.action == response_pb2.ACTION_KILL
+        and response.survivors
+        and response.target.WhichOneof("kind") == "agent"
+    )
+
+
 class KnownAlert(NamedTuple):
     """What the store says of an alert, when its pipeline is given its memory back."""
 

@@ -102,9 +102,14 @@ class Container:
         )
         try:
             found = await resolve(message.target, self._ledger, self._trees)
-            await self._carry_out(found, message, asked)
         except PlaneError as error:
             _log.warning("response not resumed", response=message.id, agent=message.agent_id, error=str(error))
+            await self._ledger.fail(message, error, self._now())
+            return
+        try:
+            await self._carry_out(found, message, asked)
+        except PlaneError as error:
+            _log.warning("resumed response failed", response=message.id, agent=message.agent_id, error=str(error))
 
     async def _carry_out(self, found: Resolved, response: response_pb2.Response, asked: Asked) -> response_pb2.Response:
         try:
@@ -114,11 +119,8 @@ class Container:
             if result.error_reason:
                 raise from_sensor(result.error_reason, result.error)
         except PlaneError as error:
-            response.state = FAILED
-            response.error = f"{error.message}; {error.hint}" if error.hint else error.message
-            response.finished_at.CopyFrom(convert.stamp(self._now()))
             if not asked.dry_run:
-                await self._ledger.keep(response)
+                await self._ledger.fail(response, error, self._now())
             raise
         said = result.response
         response.state, response.error = said.state, said.error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from controlplane.errors import PlaneError
 from controlplane.model import Agent, Response
 from controlplane.store import convert, schema
 from controlplane.store.store import Store
@@ -43,14 +44,7 @@ class Ledger:
 
     async def save(self, response: Response, agent: Agent | None) -> response_pb2.Response:
         """Make a response, and the agent that it changed, durable in one transaction; watchers are told then."""
-        message = convert.response(response)
-        write = Write(responses=[message])
-        write.rows.put(schema.responses, convert.response_row(message))
-        if agent is not None:
-            write.rows.put(schema.agents, convert.agent_row(agent, self._store.number(response.boot)))
-        # an agent's row must not overtake the batches that its counts come from
-        await self._store.writer.commit(write, urgent=agent is None)
-        return message
+        return await self.keep(convert.response(response), agent)
 
     def applied(self, message: response_pb2.Response, said: response_pb2.Response) -> None:
         """The host says that a response is done, and how; whoever watches learns it."""
@@ -60,12 +54,24 @@ class Ledger:
         told.steps[:] = said.steps
         self.watching(told)
 
-    async def keep(self, message: response_pb2.Response) -> response_pb2.Response:
-        """Make a response durable as it is."""
-        write = Write(responses=[message])
-        write.rows.put(schema.responses, convert.response_row(message))
-        await self._store.writer.commit(write, urgent=True)
+    async def keep(self, message: response_pb2.Response, agent: Agent | None = None) -> response_pb2.Response:
+        """Make a response durable as it is, as save() does."""
+        told = response_pb2.Response()  # watchers see it as it is now, whatever becomes of it
+        told.CopyFrom(message)
+        write = Write(responses=[told])
+        write.rows.put(schema.responses, convert.response_row(told))
+        if agent is not None and agent.boot is not None:
+            write.rows.put(schema.agents, convert.agent_row(agent, self._store.number(agent.boot)))
+        # an agent's row must not overtake the batches that its counts come from
+        await self._store.writer.commit(write, urgent=agent is None)
         return message
+
+    async def fail(self, message: response_pb2.Response, error: PlaneError, wall_ns: int) -> None:
+        """It could not be done, and is not tried again."""
+        message.state = response_pb2.RESPONSE_STATE_FAILED
+        message.error = f"{error.message}; {error.hint}" if error.hint else error.message
+        message.finished_at.CopyFrom(convert.stamp(wall_ns))
+        await self.keep(message)
 
     async def cancel_pending(self, agent: agent_pb2.Agent, reason: str, wall_ns: int) -> None:
         """Make KILLED of an agent that nothing was enrolled for."""

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable
 
 from controlplane import logs
 from controlplane.errors import AgentEnded, AgentNotFound, PlaneError, ProcessNotFound, StoreUnavailable, from_sensor
-from controlplane.model import Agent, Boot, ProcessKey, Response, ResponseWanted, Survivor
+from controlplane.model import Agent, Boot, ProcessKey, Response, ResponseWanted, Survivor, is_followed
 from controlplane.respond.asked import Asked
 from controlplane.respond.contain import Container
 from controlplane.respond.ledger import Ledger
 from controlplane.respond.ports import Sender, Trees
 from controlplane.respond.target import Resolved, resolve
+from controlplane.store import convert
 from controlplane.store.store import Store
 from rubicon.v1 import ids, process_pb2, response_pb2, sensor_service_pb2
 
@@ -55,8 +56,8 @@ class Responder:
         self._container = Container(sender, trees, self.ledger, timeout, wall_clock)
         self._stopping = False
         self._running: dict[tuple[str, ProcessKey | None, bool], asyncio.Task[response_pb2.Response]] = {}
-        self._followed: dict[str, Response] = {}
-        """Agent id → its kill that left somebody (condemned, not yet dead)."""
+        self._followed: dict[str, list[response_pb2.Response]] = {}
+        """Agent id → its kills that left somebody (condemned, not yet dead)."""
 
     async def kill(self, target: response_pb2.Target, asked: Asked) -> response_pb2.Response:
         """End the target; returns when that is verified or has failed. A caller that goes away does not stop it.
@@ -77,6 +78,7 @@ class Responder:
         own.CopyFrom(response)
         own.id, own.alert_id, own.requested_by, own.reason = asked.response_id, asked.alert_id, asked.by, asked.reason
         own.steps.append(f"by response {response.id}")
+        self.follow([own])
         return await self.ledger.keep(own)
 
     async def obey(self, wanted: ResponseWanted) -> response_pb2.Response:
@@ -109,9 +111,21 @@ class Responder:
                 continue
             asked = Asked(message.requested_by, message.reason, alert_id=message.alert_id, response_id=message.id)
             try:
-                await self.kill(message.target, asked)
+                await resolve(message.target, self.ledger, self._trees)
             except PlaneError as error:
                 _log.warning("response not resumed", response=message.id, agent=message.agent_id, error=str(error))
+                await self.ledger.fail(message, error, self._now())
+                continue
+            try:
+                await self.kill(message.target, asked)
+            except PlaneError as error:
+                _log.warning("resumed response failed", response=message.id, agent=message.agent_id, error=str(error))
+
+    def follow(self, responses: Iterable[response_pb2.Response]) -> None:
+        """Kills that left somebody are verified once their agent has ended; those of a plane before as well."""
+        for response in responses:
+            if is_followed(response):
+                self._followed.setdefault(response.agent_id, []).append(response)
 
     async def ended(self, agents: Iterable[Agent]) -> None:
         """Agents that changed: a kill that left somebody (a process in D state) is verified once the agent has ended.
@@ -120,16 +134,15 @@ class Responder:
             StoreUnavailable: it could not be stored.
         """
         for agent in agents:
-            response = self._followed.get(agent.id)
-            if response is None or not agent.ended:
-                continue
-            del self._followed[agent.id]
-            response.state = VERIFIED
-            response.survivors = []
-            response.error = ""
-            response.steps.append("agent ended")
-            response.finished_wall_ns = self._now()
-            await self.ledger.save(response, self._trees.killed(agent.id, response.reason, response.finished_wall_ns))
+            for response in self._followed.pop(agent.id, ()) if agent.ended else ():
+                now = self._now()
+                response.state = VERIFIED
+                del response.survivors[:]
+                response.error = ""
+                response.steps.append("agent ended")
+                response.elapsed_ns = now - convert.nanoseconds(response.requested_at)
+                response.finished_at.CopyFrom(convert.stamp(now))
+                await self.ledger.keep(response, self._trees.killed(agent.id, response.reason, now))
 
     async def stop(self) -> None:
         """The plane stops: what is under way stays as it is stored, so that resume() goes on with it."""
@@ -221,11 +234,11 @@ class Responder:
                 agent = self._trees.killed(response.agent_id, response.reason, self._now())
             elif response.state == FAILED:
                 self._trees.kill_failed(response.agent_id)
-            if response.state == APPLIED or response.survivors:
-                self._followed[response.agent_id] = response
         elif response.state == VERIFIED and not by_itself:
             agent = self._trees.part_killed(response.agent_id, response.process, response.reason)
-        return await self.ledger.save(response, agent)
+        settled = convert.response(response)
+        self.follow([settled])
+        return await self.ledger.keep(settled, agent)
 
     async def _has_ended(self, agent_id: str) -> bool:
         """The sensor does not know the agent: usually its end is on its way up."""

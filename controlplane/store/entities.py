@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, func, select, tuple_
 from sqlalchemy.exc import DBAPIError
 
-from controlplane.model import KnownAlert, rule_of
+from controlplane.model import KnownAlert, is_followed, rule_of
 from controlplane.store import schema
 from controlplane.store.convert import nanoseconds
 from controlplane.store.engine import unavailable
@@ -230,6 +230,14 @@ class EntityReader:
         columns = schema.responses.c
         statement = select(columns.body).where(columns.state.in_(_OPEN)).order_by(columns.requested_ns)
         return self._bodies(response_pb2.Response, statement)
+
+    def followed_responses(self) -> list[response_pb2.Response]:
+        """Kills that left somebody of an agent that lives, oldest first."""
+        columns, agents = schema.responses.c, schema.agents.c
+        living = select(agents.id).where(agents.state.in_(LIVING))
+        failed = select(columns.body).where(columns.state == response_pb2.RESPONSE_STATE_FAILED)
+        found = failed.where(columns.agent_id.in_(living)).order_by(columns.requested_ns)
+        return [each for each in self._bodies(response_pb2.Response, found) if is_followed(each)]
 
     def stopped_since(self, since_ns: int) -> list[tuple[str, str, int]]:
         """(rule, agent id, when asked for) of responses that rules of the settings file wanted, oldest first."""

@@ -92,14 +92,15 @@ class ResponseWatch:
         self._began_ns = 0 if existing else time.time_ns()
         self._again = False
 
-    def call(self) -> requests.Call[Response | Ended | None]:
+    def call(self) -> requests.Call[tuple[Response, bool] | Ended | None]:
         """After the first time, what exists is asked for as well."""
         existing = self._existing or self._again
         self._again = True
         return requests.watch_responses(self._agent, self._id, existing)
 
-    def take(self, answer: Response | Ended | None) -> Sequence[Response]:
-        """The response, unless it was given in this very state or had settled before the watch began.
+    def take(self, answer: tuple[Response, bool] | Ended | None) -> Sequence[Response]:
+        """The response, unless it was over before the watch began, or was given in this state or a later one: a plane that was
+        restarted knows nothing of "applied".
 
         Raises:
             AgentKilledError: the one agent that is watched was killed.
@@ -110,13 +111,21 @@ class ResponseWatch:
             return ()
         if answer is None:
             return ()
-        if self._id and answer.settled:
+        response, last = answer
+        if last:
             self.endless = False
-        over = not self._id and answer.settled and answer.finished_at_ns < self._began_ns
-        if self._seen.get(answer.id) == answer or (over and answer.id not in self._seen):
+        known = self._seen.get(response.id)
+        if known is None and 0 < response.finished_at_ns < self._began_ns and not self._id:
             return ()
-        remember(self._seen, answer.id, answer)
-        return (answer,)
+        if known is not None and (known == response or _stage(response) < _stage(known)):
+            return ()
+        remember(self._seen, response.id, response)
+        return (response,)
+
+
+def _stage(response: Response) -> int:
+    """How far it is: failed is as far as verified, which may follow it."""
+    return {"requested": 0, "applied": 1}.get(response.state, 2)
 
 
 def remember(seen: OrderedDict[str, Seen], key: str, value: Seen) -> None:

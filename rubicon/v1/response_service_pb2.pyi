@@ -391,7 +391,7 @@ class WatchResponsesRequest(_message.Message):
     agent: _builtins.str
     """Agent id or name; empty for all."""
     id: _builtins.str
-    """Only this response: as it is now, then each change, until it is verified, or has failed and nobody is left to wait for."""
+    """Only this response: as it is now, then each change, until nothing more becomes of it."""
     include_existing: _builtins.bool
     """First send those that exist already, oldest first."""
     def __init__(
@@ -417,6 +417,9 @@ class WatchResponsesResponse(_message.Message):
 
     RESPONSE_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    last: _builtins.bool
+    """Of a watch of one response: nothing more becomes of it. The last message."""
     @_builtins.property
     def response(self) -> _response_pb2.Response:
         """The response; empty in the first message, which says that the watch stands."""
@@ -430,10 +433,11 @@ class WatchResponsesResponse(_message.Message):
         *,
         response: _response_pb2.Response | None = ...,
         ended: _agent_pb2.Agent | None = ...,
+        last: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "response", b"response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "response", b"response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "last", b"last", "response", b"response"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

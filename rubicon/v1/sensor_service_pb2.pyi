@@ -250,8 +250,11 @@ class Command(_message.Message):
     FINISH_FIELD_NUMBER: _builtins.int
     PROBE_FIELD_NUMBER: _builtins.int
     CONTAIN_FIELD_NUMBER: _builtins.int
+    INTERIM_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Chosen by the plane; the result carries it."""
+    interim: _builtins.bool
+    """The plane takes interim results."""
     @_builtins.property
     def enrol(self) -> Global___EnrolCommand:
         """Enrol."""
@@ -281,10 +284,11 @@ class Command(_message.Message):
         finish: Global___FinishCommand | None = ...,
         probe: Global___ProbeCommand | None = ...,
         contain: Global___ContainCommand | None = ...,
+        interim: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["contain", b"contain", "enrol", b"enrol", "finish", b"finish", "kill", b"kill", "kind", b"kind", "probe", b"probe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contain", b"contain", "enrol", b"enrol", "finish", b"finish", "id", b"id", "kill", b"kill", "kind", b"kind", "probe", b"probe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contain", b"contain", "enrol", b"enrol", "finish", b"finish", "id", b"id", "interim", b"interim", "kill", b"kill", "kind", b"kind", "probe", b"probe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["enrol", "kill", "finish", "probe", "contain"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015

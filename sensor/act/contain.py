@@ -59,7 +59,8 @@ class Containment:
         self._isolator = Isolator(enroller, settings.patience_s)
         self._turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._stopped_until = 0.0
-        self._reported: set[tuple[str, Key]] = set()
+        self._holders: dict[str, set[Key]] = {}
+        """Agent id → who is known to hold a socket that no hook governs."""
 
     def freeze(self, agent: Living, order: Containing, target: Key | None = None) -> response_pb2.Response:
         """Stop an agent, or one of its processes with all descendants.
@@ -109,6 +110,7 @@ class Containment:
         if order.dry_run:
             return self._record.dry_run(response, hunt)
         with self._turns[agent.id]:
+            self._know_holders([agent])
             with self._enroller.lock:  # a sweep that has not seen it yet would take the programs off the root again
                 self._registry.change(
                     agent.id,
@@ -120,7 +122,6 @@ class Containment:
                 self._isolator.enforce(agent, order.isolation)
             self._record.applied(response, order)
             outcome = self._isolator.cut(agent, order.isolation, started)
-            self._reported.update((agent.id, holder) for holder in outcome.holders)
             self._announce(agent, order, response_pb2.ACTION_ISOLATE)
         response.steps.extend(outcome.steps)
         response.destroyed = outcome.destroyed
@@ -144,10 +145,11 @@ class Containment:
             return self._record.dry_run(response, hunt)
         with self._turns[agent.id]:
             if target:
-                woken = self._freezer.thaw_part(agent, hunt)
+                steps: list[str] = []
+                self._freezer.thaw_part(agent, hunt, steps)
+                response.steps.extend(steps)
                 if not agent.stands:
                     self._registry.change(agent.id, freeze_expires_ns=0)
-                response.steps.append(f"thawed, {woken} woken by signal" if woken else "nothing was in force")
             else:
                 self._release(agent, response, freeze=True, isolation=True)
             self._announce(agent, order, response_pb2.ACTION_RELEASE, target)
@@ -172,6 +174,7 @@ class Containment:
                 self._freezer.again(agent, crowd)
         isolated = [(agent, isolation_of(agent)) for agent in self._registry if agent.isolated]
         if isolated:
+            self._know_holders([agent for agent, _ in isolated])
             self._isolator.destroy(isolated)
 
     def ended(self, agent: Living) -> None:
@@ -188,13 +191,21 @@ class Containment:
             self._expire(agent, now)
         self._stop_again([agent for agent in contained if agent.stands])
         isolated = [agent for agent in contained if agent.isolated]
+        for gone in self._holders.keys() - {agent.id for agent in self._registry}:
+            self._holders.pop(gone, None)
         for agent, holder, what in self._isolator.again(isolated) if isolated else ():
-            if (agent.id, holder) not in self._reported:
-                self._reported.add((agent.id, holder))
+            known = self._holders.setdefault(agent.id, set())
+            if holder not in known:
+                known.add(holder)
                 self._found_holder(agent, holder, what)
                 if agent.strict_holders:
                     why = f"held a socket of {what}, which no hook governs, while its agent is isolated strictly"
                     self.killed(agent, Order(reason=why, requested_by="rubicon-sensor"), holder)
+
+    def _know_holders(self, agents: list[Living]) -> None:
+        """Who holds a socket that no hook governs already: the answer to an isolation names him, and nobody else does."""
+        for agent in agents:
+            self._holders[agent.id] = set(self._isolator.holders(agent))
 
     def _found_holder(self, agent: Living, holder: Key, what: str) -> None:
         log.warning("an isolated agent holds a socket that no hook governs", agent=agent.id, pid=holder[0], family=what)

@@ -87,23 +87,26 @@ class Freezer:
         self._registry.change(agent.id, stopped=[])
         return woken
 
-    def thaw_part(self, agent: Living, hunt: Hunt) -> int:
-        """Let one process with its descendants run again; how many were woken by signal.
+    def thaw_part(self, agent: Living, hunt: Hunt, steps: list[str]) -> None:
+        """Let one process with its descendants run again. The steps say how many, and how many others stay: also of whom is not
+        known any more that they descend from it, because who was between them has ended.
 
         Raises:
             InvalidArgument: it is frozen with the whole agent, or with a process that it descends from.
         """
         tasks = hunt.look()
         freed = {key(task): task for task in hunt.members(tasks)}
-        rest = [(pid, start) for pid, start in agent.stopped if (pid, start) not in freed]
+        living = {key(task) for task in tasks if task.state not in "ZX"}
+        stopped = [(pid, start) for pid, start in agent.stopped if (pid, start) in living]
+        rest = [each for each in stopped if each not in freed]
         if agent.frozen or any(key(task) in freed for task in family(tasks, set(rest))):
             with_whom = f"agent {agent.name}" if agent.frozen else "a process that it descends from"
             raise InvalidArgument(f"it is frozen with {with_whom}: release that")
-        woken = sum(
-            hunt.send(freed[pid, start], signal.SIGCONT) for pid, start in agent.stopped if (pid, start) in freed
-        )
+        woken = sum(hunt.send(freed[each], signal.SIGCONT) for each in stopped if each in freed)
         self._registry.change(agent.id, stopped=[list(each) for each in rest])
-        return woken
+        steps.append(f"thawed, {woken} woken by signal" if woken else "nothing was in force")
+        if rest:
+            steps.append(f"{len(rest)} others of the agent stay frozen")
 
     def again(self, agent: Living, crowd: Crowd) -> bool:
         """Stop whoever of a frozen agent, or of one whose processes are in part, runs all the same; True when there was

@@ -180,14 +180,18 @@ class Isolator:
                 return len(left)
             time.sleep(0.002)
 
+    def holders(self, agent: Living) -> dict[Key, str]:
+        """Who of it holds a socket that no hook governs, and which."""
+        return {
+            (entry.pid, entry.start_time): f"holds a socket of {_family(entry.family)}, which no hook governs"
+            for entry in self._sockets(agent)
+            if entry.family not in GOVERNED
+        }
+
     def _ungoverned(self, agent: Living, isolation: response_pb2.Isolation, outcome: Outcome) -> None:
         deadline = time.monotonic() + self._patience_s
         while True:
-            holders = {
-                (entry.pid, entry.start_time): f"holds a socket of {_family(entry.family)}, which no hook governs"
-                for entry in self._sockets(agent)
-                if entry.family not in GOVERNED
-            }
+            holders = self.holders(agent)
             if not holders or not isolation.strict or time.monotonic() > deadline:
                 outcome.holders = holders
                 return

@@ -11,7 +11,8 @@ from sensor.local.peer import Peer
 
 
 async def agents(context: Context, peer: Peer, request: Request) -> Reply:
-    """{} → {agents: [{id, name, labels, cgroup_path, processes, started_at (Unix seconds)}]}."""
+    """{} → {agents: [{id, name, labels, cgroup_path, processes, frozen, isolated, stopped [(pid, start time)], started_at (Unix
+    seconds), condemned}]}."""
 
     def condemned(agent: Living) -> bool:
         """A kill is under way, or the kernel has begun one by itself (bpf/tag.bpf.h) and the sensor has yet to notice."""

@@ -28,7 +28,6 @@ def down(yes: bool) -> None:
                 click.echo(f"{word} now, and let go by this: {contained}", err=True)
         if not yes:
             click.confirm("Take Rubicon down?", abort=True, err=True)
-    stop.release(instance, agents)
     click.echo("plane and sensor are down" if stop.down(instance) else "nothing ran; what was left was removed")
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from rubicon.client.local import LocalSocket
 from rubicon.v1.instance import Instance
 
 END_S = 25.0
+ANSWER_S = 5.0
+"""Seconds that a sensor may take for an answer; one that hangs is ended without it."""
 
 
 def living(instance: Instance) -> list[dict[str, Any]]:
@@ -27,7 +28,7 @@ def living(instance: Instance) -> list[dict[str, Any]]:
         CallerIsAgent, PermissionDenied: as they say.
     """
     try:
-        return list(LocalSocket(instance).call("agents", timeout=5)["agents"])
+        return list(LocalSocket(instance).call("agents", timeout=ANSWER_S)["agents"])
     except (CallerIsAgent, PermissionDenied):
         raise
     except RubiconError:
@@ -45,17 +46,6 @@ def _recorded(instance: Instance) -> list[dict[str, Any]]:
         return []
 
 
-def release(instance: Instance, agents: Iterable[dict[str, Any]]) -> None:
-    """Release who of these is frozen or isolated, in the caller's name, so that the audit has it.
-
-    Taking the instance down lets go of them in any case; where no sensor answers, nobody writes it down.
-    """
-    for agent in agents:
-        if any(agent.get(word) for word in ("frozen", "isolated", "stopped")):
-            with contextlib.suppress(RubiconError):
-                LocalSocket(instance).call("release", target=agent["id"], reason="rubicon down")
-
-
 def down(instance: Instance) -> bool:
     """Stop the daemons and remove what stays in the kernel; whether anything ran.
 
@@ -69,7 +59,19 @@ def down(instance: Instance) -> bool:
     with contextlib.ExitStack() as ours:
         with contextlib.suppress(FileNotFoundError):
             ours.enter_context(turn(instance))
+        _release(instance)
         return _down(instance)
+
+
+def _release(instance: Instance) -> None:
+    """Release who is frozen or isolated, in the caller's name, so that the audit has it.
+
+    Taking the instance down lets go of them in any case; where no sensor answers, nobody writes it down.
+    """
+    with contextlib.suppress(RubiconError):
+        for agent in LocalSocket(instance).call("agents", timeout=ANSWER_S)["agents"]:
+            if any(agent.get(word) for word in ("frozen", "isolated", "stopped")):
+                LocalSocket(instance).call("release", timeout=ANSWER_S, target=agent["id"], reason="rubicon down")
 
 
 def _down(instance: Instance) -> bool:

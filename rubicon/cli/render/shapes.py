@@ -117,6 +117,7 @@ def response(value: Response) -> dict[str, Any]:
         "id": value.id,
         "action": value.action,
         "agent": value.agent_id,
+        "process": {"pid": value.process[0], "start_time": value.process[1]} if value.process else None,
         "state": value.state,
         "reason": value.reason,
         "requested_by": value.requested_by,

@@ -102,9 +102,10 @@ def line(output: Output, response: Response) -> None:
         (f"{output.icon(_ICONS.get(response.state, '?'))} {state:<9} ", _STYLES.get(response.state, "")),
         (f"{safe(response.action):<7} ", "bold"),
         (f"{response.agent_id} ", "magenta"),
+        (f"[{response.process[0]}] " if response.process else "", "bold"),
         (f"by {safe(response.requested_by)}", ""),
         (f": {safe(response.reason)}" if response.reason else "", ""),
-        (f"  {done(response)}" if response.state in ("verified", "failed") else "", ""),
+        (f"  {done(response)}" if response.verified or response.killed else "", ""),
         (f" in {response.elapsed_ns / 1e6:.0f} ms" if response.elapsed_ns else "", "dim"),
         (f"  {safe(response.error)}" if response.error else "", "red"),
     ]

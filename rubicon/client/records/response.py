@@ -41,6 +41,8 @@ class Response:
     action: str
     """kill, freeze, isolate or release."""
     agent_id: str
+    process: tuple[int, int] | None
+    """(pid, start time) of the process that it was for, with its descendants; None for the whole agent."""
     state: str
     """requested, applied, verified or failed."""
     reason: str
@@ -79,11 +81,6 @@ class Response:
         """The kernel says that it is done, and nothing is left."""
         return self.state == "verified"
 
-    @property
-    def settled(self) -> bool:
-        """Nothing more becomes of it. A kill that left somebody goes on: it is verified once its agent has ended."""
-        return self.verified or (self.state == "failed" and not (self.action == "kill" and self.survivors))
-
     @classmethod
     def of(cls, message: response_pb2.Response) -> Response:
         """From the wire."""
@@ -91,6 +88,7 @@ class Response:
             id=message.id,
             action=word(response_pb2.Action, message.action),
             agent_id=message.agent_id,
+            process=(of.pid, of.start_time_ns) if (of := message.target.process).pid else None,
             state=word(response_pb2.ResponseState, message.state),
             reason=message.reason,
             requested_by=message.requested_by,

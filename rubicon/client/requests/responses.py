@@ -97,16 +97,19 @@ def _duration(seconds: float | None) -> Duration | None:
     return duration
 
 
-def watch_responses(agent: str, response_id: str, existing: bool) -> Call[Response | Ended | None]:
-    """Responses as they change; the first answer is None and says that the watch stands, Ended that the agent is over."""
+def watch_responses(agent: str, response_id: str, existing: bool) -> Call[tuple[Response, bool] | Ended | None]:
+    """Responses as they change, and whether more may become of the one that is watched.
+
+    The first answer is None and says that the watch stands, Ended that the agent is over.
+    """
     request = message(
         response_service_pb2.WatchResponsesRequest, agent=agent, id=response_id, include_existing=existing
     )
 
-    def read(answer: response_service_pb2.WatchResponsesResponse) -> Response | Ended | None:
+    def read(answer: response_service_pb2.WatchResponsesResponse) -> tuple[Response, bool] | Ended | None:
         if answer.HasField("ended"):
             return Ended(answer.ended)
-        return Response.of(answer.response) if answer.HasField("response") else None
+        return (Response.of(answer.response), answer.last) if answer.HasField("response") else None
 
     return Call("ResponseService", "WatchResponses", request, read, timeout=None)
 

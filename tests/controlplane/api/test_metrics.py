@@ -40,6 +40,9 @@ async def test_what_was_done_is_counted_by_its_word(tmp_path: Path) -> None:
         return sensor_service_pb2.CommandResult(response=response)
 
     async with staged(tmp_path) as stage:
+        async with asyncio.timeout(10):
+            while not (tmp_path / "rubicon.prom").exists():
+                await asyncio.sleep(0.01)
         begun = read(tmp_path)
         assert {begun["rubicon_responses_total", action, "verified"] for action in ACTIONS} == {0}
         assert begun["rubicon_sensors",] == 0
@@ -76,8 +79,12 @@ async def test_what_was_done_is_counted_by_its_word(tmp_path: Path) -> None:
     assert not (tmp_path / "rubicon.prom").exists()
 
 
-@pytest.mark.parametrize(("file", "words"), [("none/rubicon.prom", "cannot be written"), ("rubicon.txt", ".prom")])
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [("none/rubicon.prom", "cannot be written"), ("rubicon.txt", "end in .prom"), ("made.prom", "cannot be written")],
+)
 async def test_a_file_that_cannot_be(tmp_path: Path, file: str, words: str) -> None:
+    (tmp_path / "made.prom").mkdir()
     stage = staged(tmp_path, file)
     with pytest.raises(SettingsInvalid, match=words):
         await stage.start()

@@ -175,26 +175,93 @@ async def test_freezing_is_watched_too(stage: Stage) -> None:
     assert [each.state for each in seen] == [response_pb2.RESPONSE_STATE_REQUESTED, APPLIED, VERIFIED]
 
 
+async def test_a_watcher_that_is_behind_sees_each_state_as_it_was(stage: Stage) -> None:
+    link = await stage.connect(capabilities=["kill", "contain"])
+    await link.deliver([Kernel().enrol(ROOT)])
+    freeze = response_service_pb2.FreezeRequest(target=response_pb2.Target(agent="rollout"))
+    with stage.plane.hub.watch_responses() as watch:
+        await asyncio.gather(stage.api().Freeze(freeze), link.answer(partial(applied_first, link)))
+        seen = [news async for news, _ in _counted(watch, 3)]
+    assert [each.state for each in seen if each] == [response_pb2.RESPONSE_STATE_REQUESTED, APPLIED, VERIFIED]
+
+
+async def _counted(stream: Any, count: int) -> AsyncIterator[Any]:
+    async with asyncio.timeout(10):
+        for number in range(count):
+            yield await anext(aiter(stream)), number
+
+
+async def most(_: sensor_service_pb2.Command) -> Result:
+    """A sensor that cannot end one of them yet."""
+    response = response_pb2.Response(state=FAILED, killed=1)
+    response.survivors.add(why="D state").id.pid = 101
+    return Result(response=response)
+
+
+async def drained(stream: Any) -> list[Any]:
+    async with asyncio.timeout(15):
+        return [each async for each in stream]
+
+
 async def test_a_watch_of_one_response_ends_with_it(stage: Stage) -> None:
     link, kernel = await stage.connect(), Kernel()
     await link.deliver([kernel.enrol(ROOT)])
-
-    async def most(_: sensor_service_pb2.Command) -> Result:
-        response = response_pb2.Response(state=FAILED, killed=1)
-        response.survivors.add(why="D state").id.pid = 101
-        return Result(response=response)
-
     answer, _ = await asyncio.gather(stage.api().Kill(kill()), link.answer(most))
     stream = aiter(stage.api().WatchResponses(Watch(id=answer.response.id)))
     _, left = await take(stream, 2)
-    assert (left.response.state, len(left.response.survivors)) == (FAILED, 1)
+    assert (left.response.state, len(left.response.survivors), left.last) == (FAILED, 1, False)
     await link.deliver([kernel.finish("killed")])
-    async with asyncio.timeout(10):
-        rest = [each.response async for each in stream]
-    assert [(each.id, each.state, len(each.survivors)) for each in rest] == [(answer.response.id, VERIFIED, 0)]
-    async with asyncio.timeout(10):
-        again = [each.response async for each in stage.api().WatchResponses(Watch(id=answer.response.id))]
-    assert again[1:] == rest
+    (rest,) = await drained(stream)
+    assert (rest.response.id, rest.response.state, len(rest.response.survivors), rest.last) == (
+        answer.response.id, VERIFIED, 0, True,
+    )  # fmt: skip
+    again = await drained(stage.api().WatchResponses(Watch(id=answer.response.id)))
+    assert again[1:] == [rest]
+
+
+async def test_a_kill_of_one_process_that_failed_is_over(stage: Stage) -> None:
+    link, kernel = await stage.connect(), Kernel()
+    await link.deliver([kernel.enrol(ROOT), kernel.fork(ROOT, key(101))])
+    target = response_pb2.Target()
+    target.process.pid, target.process.start_time_ns = key(101)
+    request = response_service_pb2.KillRequest(target=target)
+    answer, _ = await asyncio.gather(stage.api().Kill(request), link.answer(most))
+    _, only = await drained(stage.api().WatchResponses(Watch(id=answer.response.id)))
+    assert (only.response, only.last) == (answer.response, True)
+
+
+async def test_kills_that_left_somebody_are_verified_after_a_restart_too(tmp_path: Path) -> None:
+    stage, kernel = await Stage(tmp_path).start(), Kernel()
+    link = await stage.connect()
+    await link.deliver([kernel.enrol(ROOT)])
+    made = [(await asyncio.gather(stage.api().Kill(kill()), link.answer(most)))[0].response for _ in range(2)]
+    await stage.stop()
+    await stage.start()
+    try:
+        link = await stage.connect()
+        stream = aiter(stage.api().WatchResponses(Watch(id=made[0].id)))
+        await take(stream, 2)
+        await link.deliver([kernel.finish("killed")])
+        (rest,) = await drained(stream)
+        assert (rest.response.state, rest.last) == (VERIFIED, True)
+        async with asyncio.timeout(10):
+            while len(told := [each for each in await stage.audited() if each["outcome"] == "verified"]) < 2:
+                await asyncio.sleep(0.01)
+        assert {each["response"] for each in told} == {each.id for each in made}
+    finally:
+        await stage.stop()
+
+
+async def test_a_watch_of_an_agent_brings_what_was_verified_with_its_end(stage: Stage) -> None:
+    link, kernel = await stage.connect(), Kernel()
+    await link.deliver([kernel.enrol(ROOT)])
+    stream = aiter(stage.api().WatchResponses(Watch(agent="rollout")))
+    await take(stream, 1)
+    await asyncio.gather(stage.api().Kill(kill()), link.answer(most))
+    await link.deliver([kernel.finish("killed")])
+    *states, end = await drained(stream)
+    assert [each.response.state for each in states] == [response_pb2.RESPONSE_STATE_REQUESTED, FAILED, VERIFIED]
+    assert end.ended.reason == "it tunnels"
 
 
 async def test_a_watch_of_an_agent_begins_with_what_was_and_ends_with_it(stage: Stage) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from rubicon.cli import main as cli_main
 from rubicon.cli.commands import COMMANDS
-from tests.controlplane.builders import Kernel, key
+from tests.controlplane.builders import AGENT, Kernel, key
 from tests.rubicon.cli.conftest import Cli
 from tests.rubicon.world import Command, FolderInstance, Result, World
 
@@ -235,3 +235,13 @@ def test_every_command_has_help(cli: Cli, command: str) -> None:
         done = cli(command, option)
         assert (done.code, done.err) == (0, "")
         assert done.out.startswith(f"Usage: rubicon {command}")
+
+
+def test_down_of_somebody_who_is_not_root_releases_nobody(
+    told: World, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told.local.answers["agents"] = {"ok": True, "agents": [{"id": AGENT, "name": "rollout", "frozen": True}]}
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    done = cli("down", "--yes")
+    assert (done.code, "only root" in done.err) == (4, True)
+    assert "release" not in [each["op"] for each in told.local.asked]

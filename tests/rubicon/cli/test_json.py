@@ -27,7 +27,7 @@ NAMES = {
         "ancestors", "flow", "evidence", "coverage", "response", "response_id", "repeats", "last_time",
     },
     "kill": {
-        "id", "action", "agent", "state", "reason", "requested_by", "requested_at", "killed", "elapsed_ms",
+        "id", "action", "agent", "process", "state", "reason", "requested_by", "requested_at", "killed", "elapsed_ms",
         "survivors", "steps", "error", "expires_at", "destroyed", "dry_run", "members",
     },
     "doctor": {"check", "state", "found", "advice"},

@@ -112,10 +112,14 @@ def test_one_process_with_its_descendants(stage: Stage, tmp_path: Path) -> None:
     assert stage.containment.freeze(agent, Containing(), (pid, task.start_time)).state == VERIFIED
     assert still(one)
     assert not still(other)
+
+    def stopped_again() -> bool:
+        stage.watch.sweep()  # it looks again after nine times as long as the look before took
+        return still(one)
+
     for _ in range(3):  # a sibling, or anybody else, wakes it: the next look stops it, also a new sensor's
         os.kill(pid, signal.SIGCONT)
-        stage.watch.sweep()
-        assert still(one)
+        until(stopped_again)
     os.kill(pid, signal.SIGCONT)
     stage.restart()
     assert still(one)
@@ -142,11 +146,14 @@ def test_one_process_is_released_by_itself(stage: Stage, tmp_path: Path) -> None
     with pytest.raises(InvalidArgument, match="a process that it descends from"):
         stage.containment.release(agent, Containing(), below[freed[0]])
     response = stage.containment.release(agent, Containing(), freed)
-    assert (response.state, [*response.steps]) == (VERIFIED, ["thawed, 2 woken by signal"])
+    assert (response.state, [*response.steps]) == (
+        VERIFIED,
+        ["thawed, 2 woken by signal", "2 others of the agent stay frozen"],
+    )
     stage.watch.sweep()
     until(lambda: still(one) != still(other))
     assert still(one) != still(other), "the other one stays frozen"
-    assert [*stage.containment.release(agent, Containing(), freed).steps] == ["nothing was in force"]
+    assert stage.containment.release(agent, Containing(), freed).steps[0] == "nothing was in force"
     with pytest.raises(ProcessNotFound):
         stage.containment.release(agent, Containing(), (held[0], held[1] + 1))
     stage.containment.release(agent, Containing(), held)
@@ -155,6 +162,30 @@ def test_one_process_is_released_by_itself(stage: Stage, tmp_path: Path) -> None
     stage.containment.freeze(agent, Containing())
     with pytest.raises(InvalidArgument, match=f"frozen with agent {agent.name}"):
         stage.containment.release(agent, Containing(), freed)
+
+
+def test_who_has_ended_keeps_nobody_frozen(stage: Stage) -> None:
+    agent, child = stage.launch(
+        "sh", "-c", "(sh -c 'sleep 1000 & echo $!; wait' & echo $!; wait) & echo $!; sleep 1000"
+    )
+    assert child.stdout
+    pids = [int(child.stdout.readline()) for _ in range(3)]
+    tasks = [task for pid in pids if (task := stage.kernel.task(pid))]
+    top = next(task for task in tasks if task.parent_pid == child.pid)
+    middle = next(task for task in tasks if task.parent_pid == top.pid)
+    below = next(task for task in tasks if task.parent_pid == middle.pid)
+    key = top.pid, top.start_time
+    assert stage.containment.freeze(agent, Containing(), key).state == VERIFIED
+    os.kill(middle.pid, signal.SIGKILL)
+    until(lambda: not stage.kernel.task(middle.pid) or stage.kernel.task(middle.pid).state in "ZX")
+    response = stage.containment.release(agent, Containing(), key)
+    assert [*response.steps] == ["thawed, 1 woken by signal", "1 others of the agent stay frozen"]
+    assert agent.stopped == [[below.pid, below.start_time]]
+    os.kill(below.pid, signal.SIGKILL)
+    until(lambda: not stage.kernel.task(below.pid) or stage.kernel.task(below.pid).state in "ZX")
+    response = stage.containment.release(agent, Containing(), stage.key(child.pid))
+    assert [*response.steps] == ["nothing was in force"]
+    assert not agent.stands
 
 
 def test_it_stays_frozen_without_a_sensor_and_ends_by_time(stage: Stage, tmp_path: Path) -> None:

@@ -238,7 +238,10 @@ def test_sockets_that_no_hook_governs(stage: Stage, family: str) -> None:
     response = isolate(stage, agent)
     assert [(each.id.pid, family in each.why) for each in response.survivors] == [(child.pid, True)]
     stage.watch.sweep()
+    stage.restart()
+    stage.watch.sweep()
     assert not [event for event in stage.events if event.HasField("tamper")], "it was said already"
+    agent = stage.registry.find(agent.id)
     assert response.state == response_pb2.RESPONSE_STATE_FAILED
     response = isolate(stage, agent, strict=True)
     assert (response.state, list(response.survivors)) == (VERIFIED, [])
