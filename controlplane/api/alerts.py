@@ -83,15 +83,10 @@ class AlertServicer(alert_service_pb2_grpc.AlertServiceServicer):
                 watch.touch()
             async for news in watch:
                 if news is None:
-                    agent, pause = await ending.over()
-                    if agent is not None and watch.waiting:  # it came while the agent was looked at
-                        watch.touch()
-                        continue
+                    agent = await ending.behind(watch)
                     if agent is not None:
                         yield alert_service_pb2.WatchAlertsResponse(ended=mask.agent(agent))
                         return
-                    if pause is not None:
-                        asyncio.get_running_loop().call_later(pause, watch.touch)
                     continue
                 if news.severity < request.min_severity or (agents and news.agent_id not in agents):
                     continue

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
-from controlplane.api.hub import ENDED
+from controlplane.api.hub import ENDED, Watch
 from controlplane.model import is_followed
 from controlplane.store import convert
 from controlplane.store.store import Store
@@ -49,6 +50,16 @@ class Ending:
             self._undecided_since = self._undecided_since or time.monotonic()
             left = SETTLED - (time.monotonic() - self._undecided_since)
         return (None, left) if left > 0 else (agent, None)
+
+    async def behind(self, watch: Watch[Any]) -> agent_pb2.Agent | None:
+        """The agent, once it is over and nothing waits for the watcher any more, who comes round again by himself otherwise."""
+        agent, pause = await self.over()
+        if agent is not None and watch.waiting:  # it came while the agent was looked at
+            watch.touch()
+            return None
+        if pause is not None:
+            asyncio.get_running_loop().call_later(pause, watch.touch)
+        return agent
 
     def _look(self) -> tuple[agent_pb2.Agent | None, bool]:
         """The agent, and whether a kill of it is not decided yet.

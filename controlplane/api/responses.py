@@ -153,17 +153,13 @@ class ResponseServicer(response_service_pb2_grpc.ResponseServiceServicer):
                 watch.touch()
             async for news in watch:
                 if news is None:
-                    agent, pause = await ending.over()
-                    if agent is not None and watch.waiting:  # it came while the agent was looked at
-                        watch.touch()
-                    elif agent is not None and request.id:
+                    agent = await ending.behind(watch)
+                    if agent is not None and request.id:
                         yield Watched(response=await self._get(request.id), last=True)
                         return
-                    elif agent is not None:
+                    if agent is not None:
                         yield Watched(ended=mask.agent(agent))
                         return
-                    elif pause is not None:
-                        asyncio.get_running_loop().call_later(pause, watch.touch)
                     continue
                 before = read.get(news.id) if behind else None
                 behind = max(0, behind - 1)

@@ -39,6 +39,18 @@ class Resumable(Protocol, Generic[T]):
         ...
 
 
+def over(stream: Resumable[Any], answer: Ended | None) -> tuple[()]:
+    """An answer that brings nothing: the stream stands (None), or its one agent is over.
+
+    Raises:
+        AgentKilledError: it was killed.
+    """
+    if answer is not None:
+        stream.endless = False
+        answer.judge()
+    return ()
+
+
 class AlertWatch:
     """Alerts as they happen, again whenever one has changed; after a reconnection those that were missed."""
 
@@ -65,12 +77,8 @@ class AlertWatch:
         Raises:
             AgentKilledError: the one agent that is watched was killed.
         """
-        if isinstance(answer, Ended):
-            self.endless = False
-            answer.judge()
-            return ()
-        if answer is None:
-            return ()
+        if answer is None or isinstance(answer, Ended):
+            return over(self, answer)
         if self._detector and answer.detector != self._detector:
             return ()
         known = self._seen.get(answer.id)
@@ -105,12 +113,8 @@ class ResponseWatch:
         Raises:
             AgentKilledError: the one agent that is watched was killed.
         """
-        if isinstance(answer, Ended):
-            self.endless = False
-            answer.judge()
-            return ()
-        if answer is None:
-            return ()
+        if answer is None or isinstance(answer, Ended):
+            return over(self, answer)
         response, last = answer
         if last:
             self.endless = False
@@ -166,9 +170,7 @@ class EventStream:
             AgentKilledError: the one agent that is followed was killed.
         """
         if isinstance(answer, Ended):
-            self.endless = False
-            answer.judge()
-            return ()
+            return over(self, answer)
         if answer:
             self._cursor = answer[-1].cursor
         return answer
