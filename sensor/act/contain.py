@@ -19,6 +19,7 @@ from google.protobuf.json_format import MessageToDict
 from rubicon.v1 import event_pb2, process_pb2, response_pb2, ttl
 from sensor.act.allow import parsed
 from sensor.act.freeze import Freezer
+from sensor.act.holders import Holders
 from sensor.act.hunt import Hunt
 from sensor.act.isolate import Isolator, Outcome, isolation_of
 from sensor.act.kill import Order
@@ -59,8 +60,7 @@ class Containment:
         self._isolator = Isolator(enroller, settings.patience_s)
         self._turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._stopped_until = 0.0
-        self._holders: dict[str, set[Key]] = {}
-        """Agent id → who is known to hold a socket that no hook governs."""
+        self._holders = Holders(enroller.emit)
 
     def freeze(self, agent: Living, order: Containing, target: Key | None = None) -> response_pb2.Response:
         """Stop an agent, or one of its processes with all descendants.
@@ -110,7 +110,7 @@ class Containment:
         if order.dry_run:
             return self._record.dry_run(response, hunt)
         with self._turns[agent.id]:
-            self._know_holders([agent])
+            self._holders.know(agent, self._isolator.holders(agent))
             with self._enroller.lock:  # a sweep that has not seen it yet would take the programs off the root again
                 self._registry.change(
                     agent.id,
@@ -174,11 +174,13 @@ class Containment:
                 self._freezer.again(agent, crowd)
         isolated = [(agent, isolation_of(agent)) for agent in self._registry if agent.isolated]
         if isolated:
-            self._know_holders([agent for agent, _ in isolated])
+            for agent, _ in isolated:
+                self._holders.know(agent, self._isolator.holders(agent))
             self._isolator.destroy(isolated)
 
     def ended(self, agent: Living) -> None:
         """Nobody of it lives; before the kernel forgets it, what was left in its sockets goes too."""
+        self._holders.forget(agent)
         state = self._kernel.agents.get(agent.number)
         if state and state.flags & AgentFlag.ISOLATED:
             self._isolator.destroy([(agent, isolation_of(agent))])
@@ -191,32 +193,10 @@ class Containment:
             self._expire(agent, now)
         self._stop_again([agent for agent in contained if agent.stands])
         isolated = [agent for agent in contained if agent.isolated]
-        for gone in self._holders.keys() - {agent.id for agent in self._registry}:
-            self._holders.pop(gone, None)
         for agent, holder, what in self._isolator.again(isolated) if isolated else ():
-            known = self._holders.setdefault(agent.id, set())
-            if holder not in known:
-                known.add(holder)
-                self._found_holder(agent, holder, what)
-                if agent.strict_holders:
-                    why = f"held a socket of {what}, which no hook governs, while its agent is isolated strictly"
-                    self.killed(agent, Order(reason=why, requested_by="rubicon-sensor"), holder)
-
-    def _know_holders(self, agents: list[Living]) -> None:
-        """Who holds a socket that no hook governs already: the answer to an isolation names him, and nobody else does."""
-        for agent in agents:
-            self._holders[agent.id] = set(self._isolator.holders(agent))
-
-    def _found_holder(self, agent: Living, holder: Key, what: str) -> None:
-        log.warning("an isolated agent holds a socket that no hook governs", agent=agent.id, pid=holder[0], family=what)
-        detail = f"holds a socket of {what}, which no hook governs, while its agent is isolated"
-        event = event_pb2.Event(
-            time_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME),
-            agent_id=agent.id,
-            process=process_pb2.ProcessKey(pid=holder[0], start_time_ns=holder[1]),
-            tamper=event_pb2.Tamper(action="ungoverned-socket", detail=detail),
-        )
-        self._enroller.emit(event)
+            if self._holders.found(agent, holder, what) and agent.strict_holders:
+                why = f"held a socket of {what}, which no hook governs, while its agent is isolated strictly"
+                self.killed(agent, Order(reason=why, requested_by="rubicon-sensor"), holder)
 
     def _stop_again(self, frozen: list[Living]) -> None:
         """Stop whoever of them runs. With very many of them a look takes at most a tenth of the time."""
