@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tree COUNT idle|busy|sockets [PORT]: COUNT processes with this one; prints a line once all of them live. `sockets`: each holds ten
- * connections to PORT; this one beats then, five hundred times a second: a byte on an open connection there, a datagram on an open
- * socket, a new connection. */
+/* tree COUNT idle|busy|sockets [PORT]: COUNT processes with this one; prints a line once all of them live. `busy`: all burn, from a line
+ * on stdin on. `sockets`: each holds ten connections to PORT; this one beats then, five hundred times a second: a byte on an open
+ * connection there, a datagram on an open socket, a new connection. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static int ready[2];
+static int ready[2], burn[2];
 
 static int connected(int type, int port)
 {
@@ -29,9 +29,14 @@ static void hold(int port)
 
 static void live(const char *how, int port)
 {
+	char byte;
+
 	if (!strcmp(how, "sockets"))
 		hold(port);
 	if (write(ready[1], "x", 1) < 0)
+		_exit(1);
+	close(burn[1]);
+	if (!strcmp(how, "busy") && read(burn[0], &byte, 1))
 		_exit(1);
 	for (;;)
 		if (strcmp(how, "busy"))
@@ -61,7 +66,7 @@ int main(int argc, char **argv)
 	int count = atoi(argv[1]);
 	char byte;
 
-	if (pipe(ready))
+	if (pipe(ready) || pipe(burn))
 		return 1;
 	for (int i = 1; i < count; i++)
 		if (!fork())
@@ -71,6 +76,8 @@ int main(int argc, char **argv)
 			return 1;
 	printf("ready\n");
 	fflush(stdout);
+	if (!strcmp(argv[2], "busy") && read(0, &byte, 1) != 1)
+		return 1;
 	if (!strcmp(argv[2], "sockets")) {
 		hold(atoi(argv[3]));
 		beat(atoi(argv[3]));

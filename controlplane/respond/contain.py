@@ -103,8 +103,7 @@ class Container:
         try:
             found = await resolve(message.target, self._ledger, self._trees)
         except PlaneError as error:
-            _log.warning("response not resumed", response=message.id, agent=message.agent_id, error=str(error))
-            await self._ledger.fail(message, error, self._now())
+            await self._ledger.give_up(message, error, self._now())
             return
         try:
             await self._carry_out(found, message, asked)

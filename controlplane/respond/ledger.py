@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
-from controlplane.errors import PlaneError
+from controlplane import logs
+from controlplane.errors import PlaneError, StoreUnavailable
 from controlplane.model import Agent, Response
 from controlplane.store import convert, schema
 from controlplane.store.store import Store
 from controlplane.store.writer import Write
 from rubicon.v1 import agent_pb2, process_pb2, response_pb2
 
+_log = logs.get("respond")
 LOOK_BACK = 100
 """Responses of an agent that are searched for the one that ended it."""
 
@@ -72,6 +75,13 @@ class Ledger:
         message.error = f"{error.message}; {error.hint}" if error.hint else error.message
         message.finished_at.CopyFrom(convert.stamp(wall_ns))
         await self.keep(message)
+
+    async def give_up(self, message: response_pb2.Response, error: PlaneError, wall_ns: int) -> None:
+        """It cannot be taken up again. Where only the database says so, the next start tries anew."""
+        _log.warning("response not resumed", response=message.id, agent=message.agent_id, error=str(error))
+        if not isinstance(error, StoreUnavailable):
+            with contextlib.suppress(StoreUnavailable):
+                await self.fail(message, error, wall_ns)
 
     async def cancel_pending(self, agent: agent_pb2.Agent, reason: str, wall_ns: int) -> None:
         """Make KILLED of an agent that nothing was enrolled for."""

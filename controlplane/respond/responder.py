@@ -113,8 +113,7 @@ class Responder:
             try:
                 await resolve(message.target, self.ledger, self._trees)
             except PlaneError as error:
-                _log.warning("response not resumed", response=message.id, agent=message.agent_id, error=str(error))
-                await self.ledger.fail(message, error, self._now())
+                await self.ledger.give_up(message, error, self._now())
                 continue
             try:
                 await self.kill(message.target, asked)

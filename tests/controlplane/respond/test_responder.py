@@ -314,3 +314,19 @@ async def test_policy_is_obeyed_and_resumed_after_a_restart(plane: Plane) -> Non
     assert (again.state, again.alert_id) == (VERIFIED, wanted.alert_id)
     assert plane.kills[1].response_id == wanted.id
     assert (await plane.stored_agent()).reason == "tunnel (high)"
+
+
+@pytest.mark.parametrize("action", [response_pb2.ACTION_KILL, response_pb2.ACTION_FREEZE])
+async def test_what_cannot_be_taken_up_again_has_failed(plane: Plane, action: response_pb2.Action.ValueType) -> None:
+    nobody = "0000000000ff"
+    asked = response_pb2.Response(
+        id="00000000000000cc", action=action, target=response_pb2.Target(agent=nobody), agent_id=nobody
+    )
+    asked.state = response_pb2.RESPONSE_STATE_REQUESTED
+    await plane.responder.ledger.keep(asked)
+    await plane.responder.resume([asked])
+    stored = await asyncio.to_thread(plane.store.entities.response, asked.id)
+    assert stored is not None
+    assert (stored.state, plane.kills) == (FAILED, [])
+    assert nobody in stored.error
+    assert await asyncio.to_thread(plane.store.entities.open_responses) == []
