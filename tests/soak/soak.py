@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -13,12 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rubicon import Client, RubiconError
 from sensor.act.cgroup import Cgroup
 from tests.e2e.adversary.fight import Fighter, escaping, fighter, known, round_done
 from tests.e2e.adversary.wire import Wire, public, wire
 from tests.e2e.host import Host, until
 from tests.sensor.act.keeper import compiled
 from tests.soak.rounds import Escape, Round, rounds
+
+BOMB_S = 300
+"""Seconds after which a bomb that nobody has ended ends by itself."""
 
 
 @dataclass
@@ -63,8 +66,8 @@ def play(host: Host, cable: Wire, folders: list[str], each: Round) -> None:
         with escaping(host, cable, *each.ways, options=("--user", each.user)) as fights:
             escape(fights, cable, each)
         return
-    command = [public(Path(compiled("bomb"))), str(each.width), "60", each.mode, *folders]
-    with fighter(host, *command, options=("--user", each.user)) as fights:
+    command = [public(Path(compiled("bomb"))), str(each.width), str(BOMB_S), each.mode, *folders]
+    with fighter(host, *command, options=("--user", each.user), seconds=BOMB_S) as fights:
         if each.frozen:
             fights.act("freeze")
         with dying(host, each.dies):
@@ -100,10 +103,14 @@ def dying(host: Host, daemon: str) -> Iterator[None]:
 
 
 def connected(host: Host) -> bool:
-    """The plane has a sensor, which it did not take for another one beside it."""
-    done = host.rubicon("coverage", "--json")
-    facts = [json.loads(line) for line in done.stdout.splitlines()]
-    return not done.returncode and bool(facts) and all(fact["connected"] for fact in facts)
+    """The plane has a sensor, which it did not take for another one beside it.
+
+    Asked without a command, which takes longer to begin beside a bomb than the daemons do.
+    """
+    with contextlib.suppress(RubiconError), Client(host.instance) as client:
+        found = client.coverage()
+        return bool(found) and all(each.connected for each in found)
+    return False
 
 
 @contextlib.contextmanager
