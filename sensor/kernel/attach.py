@@ -32,6 +32,8 @@ class Links:
         self.held: dict[str, int] = {}
         self.wanted: dict[str, Wanted] = {}
         """What is to be in force, by the name of its pin."""
+        self.open: dict[str, int] = {}
+        """Of pinned links that are to stay when their pin goes (upkeep.py); closed by `drop`, or the hook would stay on."""
         self.lock = threading.RLock()
         """Held while links come or go, and by whoever compares what is wanted with what there is."""
         self._pins = pins
@@ -63,8 +65,9 @@ class Links:
         with self.lock:
             self.wanted.pop(name, None)
             self._pins.drop_link(name)
-            if name in self.held:
-                os.close(self.held.pop(name))
+            for descriptors in (self.held, self.open):
+                if name in descriptors:
+                    os.close(descriptors.pop(name))
 
     def renew(self, name: str) -> None:
         """Attach anew what is wanted and is not in force, or runs another program; what has the name is replaced.

@@ -65,7 +65,6 @@ class Upkeep:
         self._maps = maps
         self._config = config
         self._lock = threading.Lock()
-        self._fds: dict[str, int] = {}
         self._programs = {bpf.program_info(fd).id for fd in loaded.programs.values()}
         """Ids of programs that are ours: loaded by this sensor, or adopted from an earlier one."""
         self._seen: set[int] = set()
@@ -83,10 +82,10 @@ class Upkeep:
 
     def ours(self) -> set[tuple[str, int]]:
         """(kind, id) of all that is ours in the kernel: "map", "prog" and "link"."""
-        with self._lock:
+        with self._lock, self._links.lock:
             found = {("map", each.id) for each in self._maps.values()}
             found |= {("prog", identity) for identity in self._programs}
-            found |= {("link", bpf.link_info(fd).id) for fd in self._fds.values()}
+            found |= {("link", bpf.link_info(fd).id) for fd in self._links.open.values()}
         return found
 
     def look(self) -> list[Found]:
@@ -102,20 +101,18 @@ class Upkeep:
 
     def close(self) -> None:
         """Let go; what is pinned stays in force."""
-        with self._lock:
-            for fd in self._fds.values():
+        with self._lock, self._links.lock:
+            for fd in self._links.open.values():
                 os.close(fd)
-            self._fds.clear()
+            self._links.open.clear()
 
     def _due(self) -> list[str]:
         """All hooks of the host, and so many of the agents' own links."""
         wanted = {name: each for name, each in self._links.wanted.items() if name not in self._links.held}
-        for name in self._fds.keys() - wanted.keys():
-            os.close(self._fds.pop(name))
         watches = sorted(name for name, each in wanted.items() if each.program.when is When.WATCHING)
         hooks = sorted(wanted.keys() - set(watches))
         for name in hooks:
-            if name not in self._fds:
+            if name not in self._links.open:
                 self._hold(name)
         first = self._turn if self._turn < len(watches) else 0
         self._turn = first + WATCHES
@@ -135,7 +132,7 @@ class Upkeep:
         watch = wanted.program.when is When.WATCHING
         if watch and not Path(str(wanted.cgroup)).exists():
             return []  # the agent's own cgroup is gone, and its link with it
-        held = self._fds.get(name)
+        held = self._links.open.get(name)
         fd = self._pins.link(name) if held is None else held
         if fd is None:
             return [Found("pin-removed", name, self._renew(name))]
@@ -168,7 +165,7 @@ class Upkeep:
             self._pins.prepare(abi.DIGEST)
 
     def _renew(self, name: str) -> bool:
-        held = self._fds.pop(name, None)
+        held = self._links.open.pop(name, None)
         if held is not None:
             os.close(held)
         try:
@@ -188,7 +185,7 @@ class Upkeep:
         if self._links.wanted[name].program.when is When.WATCHING:
             os.close(fd)
         else:
-            self._fds[name] = fd
+            self._links.open[name] = fd
 
     def _foreign(self) -> list[Found]:
         """Programs of others that use our maps: whoever loads one can change what is frozen for bpf(2)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sensor.kernel import bpf, host
 from sensor.kernel.loader import Kernel
 from sensor.kernel.settings import KernelSettings
 from sensor.kernel.upkeep import SEALED, WATCHES, Found
+from tests.links import every_link, pinned_links
 
 pytestmark = pytest.mark.root
 AGENT = 0xA6
@@ -150,6 +152,24 @@ def test_another_program_in_a_links_place_is_replaced(kernel: Kernel, pins: Path
     finally:
         kernel.follow_leavers(False)
         os.close(program)
+
+
+def test_what_the_sensor_takes_off_and_puts_on_again_between_two_looks_is_nobodys_work(
+    kernel: Kernel, instance: Instance
+) -> None:
+    for _ in range(3):
+        kernel.isolating(True)
+        kernel.follow_leavers(True)
+        assert kernel.upkeep.look() == []
+        on = pinned_links(instance)
+        kernel.isolating(False)
+        kernel.follow_leavers(False)
+        gone = on - pinned_links(instance)
+        assert len(gone) > 3
+        deadline = time.monotonic() + 20  # the kernel frees a link a moment after its end
+        while left := gone & every_link():
+            assert time.monotonic() < deadline, f"still attached: {left}"
+            time.sleep(0.01)
 
 
 def test_pins_that_are_gone_come_back(kernel: Kernel, pins: Path, instance: Instance) -> None:
