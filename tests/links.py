@@ -8,12 +8,22 @@ import subprocess
 
 from rubicon.v1.instance import Instance
 from sensor.kernel import bpf, host
+from sensor.kernel.loader import Kernel
 
 
 def every_link() -> set[int]:
     """Of this kernel."""
     done = subprocess.run(["bpftool", "link", "list", "-j"], capture_output=True, check=True)
     return {link["id"] for link in json.loads(done.stdout or "[]")}
+
+
+def programs_of_nobody(before: set[int], kernel: Kernel) -> set[int]:
+    """Ids of programs that came since, and are not this kernel side's.
+
+    The kernel gives a link's id up before it detaches it, and lets go of its program after that: who waits for the program knows
+    that the hook is off.
+    """
+    return set(bpf.program_ids()) - before - {identity for kind, identity in kernel.upkeep.ours() if kind == "prog"}
 
 
 def pinned_links(instance: Instance) -> set[int]:
