@@ -20,8 +20,8 @@ def every_link() -> set[int]:
 def programs_of_nobody(before: set[int], kernel: Kernel) -> set[int]:
     """Ids of programs that came since, and are not this kernel side's.
 
-    The kernel gives a link's id up before it detaches it, and lets go of its program after that: who waits for the program knows
-    that the hook is off.
+    The kernel gives a link's id up before it detaches it, and lets go of its program after that: who waits for the program
+    knows that the hook is off.
     """
     return set(bpf.program_ids()) - before - {identity for kind, identity in kernel.upkeep.ours() if kind == "prog"}
 
