@@ -70,9 +70,8 @@ class Metrics:
         self._events.inc(len(write.events))
         for response in write.responses:
             self._responses.labels(word(response), outcome(response)).inc()
-            if (
-                response.state == response_pb2.RESPONSE_STATE_VERIFIED and response.elapsed_ns
-            ):  # 0: there was nothing to do
+            verified = response.state == response_pb2.RESPONSE_STATE_VERIFIED
+            if verified and response.elapsed_ns:  # 0: there was nothing to do
                 self._took.labels(word(response)).observe(response.elapsed_ns / 1e9)
         for alert in write.alerts:
             if alert.id not in self._alerts_seen:

@@ -13,19 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.host import Host, until
+from tests.knock import KNOCK
 
 pytestmark = pytest.mark.root
-
-KNOCK = """
-import socket, sys, time
-while True:
-    try:
-        with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=1) as connection:
-            connection.sendall(b"x")
-    except OSError:
-        pass
-    time.sleep(0.001)
-"""
 
 
 @pytest.fixture

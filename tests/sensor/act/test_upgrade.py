@@ -7,20 +7,11 @@ import socket
 import pytest
 
 from sensor.kernel import bpf, host
+from tests.knock import KNOCK
 from tests.sensor.act.isolating import VERIFIED, isolate, release
 from tests.sensor.act.stage import Stage
 
 pytestmark = pytest.mark.root
-
-KNOCK = """
-import socket, sys
-while True:
-    try:
-        with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=1) as connection:
-            connection.sendall(b"x")
-    except OSError:
-        pass
-"""
 
 
 def heard(server: socket.socket, seconds: float) -> bool:
