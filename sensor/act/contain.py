@@ -110,7 +110,7 @@ class Containment:
         if order.dry_run:
             return self._record.dry_run(response, hunt)
         with self._turns[agent.id]:
-            self._holders.know(agent, self._isolator.holders(agent))
+            self._holders.forget(agent)  # until the answer names some, nobody is news
             with self._enroller.lock:  # a sweep that has not seen it yet would take the programs off the root again
                 self._registry.change(
                     agent.id,
@@ -122,6 +122,7 @@ class Containment:
                 self._isolator.enforce(agent, order.isolation)
             self._record.applied(response, order)
             outcome = self._isolator.cut(agent, order.isolation, started)
+            self._holders.know(agent, outcome.holders)
             self._announce(agent, order, response_pb2.ACTION_ISOLATE)
         response.steps.extend(outcome.steps)
         response.destroyed = outcome.destroyed

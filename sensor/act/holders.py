@@ -29,13 +29,13 @@ class Holders:
         self._known[agent.id] = set(holders)
 
     def forget(self, agent: Living) -> None:
-        """It has ended."""
+        """It has ended, or is being isolated: nobody of it is told until some are known."""
         self._known.pop(agent.id, None)
 
     def found(self, agent: Living, holder: Key, family: str) -> bool:
         """Tell of one, unless he is known; whether he was not."""
-        known = self._known.setdefault(agent.id, set())
-        if holder in known:
+        known = self._known.get(agent.id)
+        if known is None or holder in known:
             return False
         known.add(holder)
         log.warning(
