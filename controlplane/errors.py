@@ -41,6 +41,11 @@ class PlaneError(Exception):
         self.hint = hint or self.next_step
         self.metadata = metadata
 
+    @property
+    def in_words(self) -> str:
+        """What was wrong, and what to do next."""
+        return f"{self.message}; {self.hint}"
+
 
 class NotAuthenticated(PlaneError):
     """No token was sent, or it is not one of ours."""

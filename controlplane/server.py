@@ -315,7 +315,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"rubicon-plane: {error}", file=sys.stderr)
         return 2
     except SettingsInvalid as error:
-        print(f"rubicon-plane: {error.message}; {error.hint}", file=sys.stderr)
+        print(f"rubicon-plane: {error.in_words}", file=sys.stderr)
         return 2
     if check:
         return 0
@@ -334,7 +334,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 1
     except PlaneError as error:
-        print(f"rubicon-plane: {error.message}; {error.hint}", file=sys.stderr)
+        print(f"rubicon-plane: {error.in_words}", file=sys.stderr)
         return 1
     except ValueError as error:
         print(

@@ -72,7 +72,7 @@ class Ledger:
     async def fail(self, message: response_pb2.Response, error: PlaneError, wall_ns: int) -> None:
         """It could not be done, and is not tried again."""
         message.state = response_pb2.RESPONSE_STATE_FAILED
-        message.error = f"{error.message}; {error.hint}" if error.hint else error.message
+        message.error = error.in_words
         message.finished_at.CopyFrom(convert.stamp(wall_ns))
         await self.keep(message)
 

@@ -70,7 +70,10 @@ class Responder:
             SensorUnreachable, CommandTimeout, TargetProtected, CallerIsAgent …: the host did not, or would not, do it.
             StoreUnavailable: the request could not be made durable, so nothing was done.
         """
-        response = await self._join(await resolve(target, self.ledger, self._trees), asked)
+        return await self._kill_found(await resolve(target, self.ledger, self._trees), asked)
+
+    async def _kill_found(self, target: Resolved, asked: Asked) -> response_pb2.Response:
+        response = await self._join(target, asked)
         if asked.response_id in ("", response.id):
             return response
         # Another response does, or has done, what policy wants: its own says so, for the alert names it.
@@ -111,12 +114,12 @@ class Responder:
                 continue
             asked = Asked(message.requested_by, message.reason, alert_id=message.alert_id, response_id=message.id)
             try:
-                await resolve(message.target, self.ledger, self._trees)
+                found = await resolve(message.target, self.ledger, self._trees)
             except PlaneError as error:
                 await self.ledger.give_up(message, error, self._now())
                 continue
             try:
-                await self.kill(message.target, asked)
+                await self._kill_found(found, asked)
             except PlaneError as error:
                 _log.warning("resumed response failed", response=message.id, agent=message.agent_id, error=str(error))
 
@@ -250,7 +253,7 @@ class Responder:
 
     async def _failed(self, response: Response, error: PlaneError) -> None:
         response.state = FAILED
-        response.error = f"{error.message}; {error.hint}" if error.hint else error.message
+        response.error = error.in_words
         try:
             await self._settle(response)
         except PlaneError as second:
