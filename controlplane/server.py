@@ -125,7 +125,7 @@ class Plane:
         self.precedence = Precedence()
         carrier = Carrier(self._obey, self.sensors.wait_for, self.pipeline, self.audit, self.follower)
         self.gate = Gate(carrier, self._waits, self._drops, carrier.alive, self._minute)
-        deeds = Deeds(self.store, self.audit, self.pipeline.agent)
+        deeds = Deeds(self.store, self.audit, self.pipeline.agent, self.responder.ledger.is_begun)
         self.intake = Intake(self.store, self.pipeline.apply, self.gate, self.responder.ended, deeds, self.precedence)
         self.store.writer.listeners.append(self.hub.published)
         if metrics:

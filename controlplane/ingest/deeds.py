@@ -33,14 +33,18 @@ class Told:
 class Deeds:
     """For the event loop's thread."""
 
-    def __init__(self, store: Store, audit: Audit, agent: Callable[[str], Agent | None]) -> None:
+    def __init__(
+        self, store: Store, audit: Audit, agent: Callable[[str], Agent | None], is_begun: Callable[[str], bool]
+    ) -> None:
         """
         Args:
             agent: the pipeline's.
+            is_begun: the plane asked for this response, and the store does not know it yet.
         """
         self._store = store
         self._audit = audit
         self._agent = agent
+        self._is_begun = is_begun
 
     async def look(self, host: HostKey, events: Iterable[event_pb2.Event]) -> list[Told]:
         """Deeds that the plane did not ask for; before the events are taken in.
@@ -50,6 +54,7 @@ class Deeds:
         """
         said = [event for event in events if event.WhichOneof("kind") in _KINDS]
         told = [one for one in (self._told(host, event) for event in said) if one is not None]
+        told = [one for one in told if not self._is_begun(one.deed.response_id)]
         return await asyncio.to_thread(self._unknown, told) if told else []
 
     def keep(self, told: Iterable[Told], fresh: Sequence[event_pb2.Event], write: Write) -> None:

@@ -1,7 +1,8 @@
 """Freeze, isolate and release, from request to verified; and dry runs of any response.
 
 As a kill, each is stored as requested before the sensor hears of it, so that a plane which dies in between carries it out
-after its restart. What is in force is what the sensor says (Contain events), never what was asked for.
+after its restart; what a slow disk keeps waiting is done first. What is in force is what the sensor says (Contain events,
+with who asked and why: so it is audited even where the plane died before it could store anything), never what was asked for.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ KILL, FREEZE, ISOLATE, RELEASE = (
     response_pb2.ACTION_RELEASE,
 )
 FAILED = response_pb2.RESPONSE_STATE_FAILED
+PATIENCE = 0.005
+"""Seconds that one waits for its request to be durable: the write takes 3 ms, and 60 where the database makes a checkpoint."""
 _log = logs.get("respond")
 
 
@@ -52,7 +55,7 @@ class Container:
         Raises:
             InvalidArgument, AgentNotFound, ProcessNotFound, AgentEnded: the target cannot be contained.
             SensorUnreachable, CommandTimeout, TargetProtected, CallerIsAgent …: the host did not, or would not, do it.
-            StoreUnavailable: the request could not be made durable, so nothing was done.
+            StoreUnavailable: the plane is stopping, so nothing was done; or as Ledger.done() says.
         """
         found = await resolve(target, self._ledger, self._trees)
         if found.pending:
@@ -79,7 +82,7 @@ class Container:
         if asked.ttl_ns:
             response.expires_at.CopyFrom(convert.stamp(self._now() + asked.ttl_ns))
         if not asked.dry_run:
-            await self._ledger.keep(response)
+            await self._ledger.begin(response, PATIENCE)
         return await self._carry_out(found, response, asked)
 
     async def resume(self, message: response_pb2.Response) -> None:
@@ -130,7 +133,7 @@ class Container:
         for name in ("steps", "survivors", "members"):
             del getattr(response, name)[:]
             getattr(response, name).extend(getattr(said, name))
-        return response if asked.dry_run else await self._ledger.keep(response)
+        return response if asked.dry_run else await self._ledger.done(response)
 
     def _command(self, found: Resolved, response: response_pb2.Response, asked: Asked) -> sensor_service_pb2.Command:
         process, caller = found.process, asked.caller

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 from collections.abc import Callable
 
 from controlplane import logs
@@ -26,6 +26,8 @@ class Ledger:
         self._store = store
         self.watching: Callable[[response_pb2.Response], None] = lambda _: None
         """Is told of a response that is applied and not verified yet: nothing is lost with it, so it costs no write."""
+        self._begun: dict[str, response_pb2.Response | None] = {}
+        """Response whose request is not durable yet → it as applied, for who watches it once they know of the request."""
 
     async def agent(self, text: str) -> agent_pb2.Agent | None:
         """By id, name or unique id prefix."""
@@ -49,13 +51,59 @@ class Ledger:
         """Make a response, and the agent that it changed, durable in one transaction; watchers are told then."""
         return await self.keep(convert.response(response), agent)
 
+    async def begin(self, message: response_pb2.Response, patience: float) -> None:
+        """Make a request durable before a host hears of it; one that the disk keeps waiting follows its deed.
+
+        Args:
+            patience: seconds that the deed waits for the disk (a checkpoint, a lock, no room) at most.
+
+        Raises:
+            StoreUnavailable: it never becomes durable (the plane is stopping, its writer has died).
+        """
+        self._begun[message.id] = None
+        writing = asyncio.create_task(self.keep(message), name=f"request {message.id}")
+        writing.add_done_callback(functools.partial(self._durable, message.id))
+        await asyncio.wait({writing}, timeout=patience)
+        if writing.done():
+            await writing
+
+    def is_begun(self, response_id: str) -> bool:
+        """The plane asked a host for it, and the request is not durable yet."""
+        return response_id in self._begun
+
+    def _durable(self, response_id: str, writing: asyncio.Task[response_pb2.Response]) -> None:
+        applied = self._begun.pop(response_id, None)
+        if not writing.cancelled() and (error := writing.exception()) is not None:
+            _log.error("request not stored", response=response_id, error=str(error))
+        elif applied is not None:
+            self.watching(applied)
+
     def applied(self, message: response_pb2.Response, said: response_pb2.Response) -> None:
         """The host says that a response is done, and how; whoever watches learns it."""
         told = response_pb2.Response()
         told.CopyFrom(message)
         told.state = response_pb2.RESPONSE_STATE_APPLIED
         told.steps[:] = said.steps
-        self.watching(told)
+        if message.id in self._begun:
+            self._begun[message.id] = told
+        else:
+            self.watching(told)
+
+    async def done(self, message: response_pb2.Response, agent: Agent | None = None) -> response_pb2.Response:
+        """Make durable what became of it, as keep() does.
+
+        Raises:
+            StoreUnavailable: it was done, and what became of it could not be stored.
+        """
+        if message.id in self._begun:
+            self._begun[message.id] = None  # nobody is told that it is applied after what became of it
+        try:
+            return await self.keep(message, agent)
+        except StoreUnavailable as error:
+            state = response_pb2.ResponseState.Name(message.state).removeprefix("RESPONSE_STATE_").lower()
+            raise StoreUnavailable(
+                f"the host did it ({state}), and the record of it is not stored: {error.message}", error.hint
+            ) from error
 
     async def keep(self, message: response_pb2.Response, agent: Agent | None = None) -> response_pb2.Response:
         """Make a response durable as it is, as save() does."""
@@ -70,18 +118,20 @@ class Ledger:
         return message
 
     async def fail(self, message: response_pb2.Response, error: PlaneError, wall_ns: int) -> None:
-        """It could not be done, and is not tried again."""
+        """It could not be done, and is not tried again. That this is not stored is for the log: the caller learns `error`."""
         message.state = response_pb2.RESPONSE_STATE_FAILED
         message.error = error.in_words
         message.finished_at.CopyFrom(convert.stamp(wall_ns))
-        await self.keep(message)
+        try:
+            await self.done(message)
+        except StoreUnavailable as second:
+            _log.error("failure not stored", response=message.id, error=str(second))
 
     async def give_up(self, message: response_pb2.Response, error: PlaneError, wall_ns: int) -> None:
         """It cannot be taken up again. Where only the database says so, the next start tries anew."""
         _log.warning("response not resumed", response=message.id, agent=message.agent_id, error=str(error))
         if not isinstance(error, StoreUnavailable):
-            with contextlib.suppress(StoreUnavailable):
-                await self.fail(message, error, wall_ns)
+            await self.fail(message, error, wall_ns)
 
     async def cancel_pending(self, agent: agent_pb2.Agent, reason: str, wall_ns: int) -> None:
         """Make KILLED of an agent that nothing was enrolled for."""

@@ -1,8 +1,8 @@
 """Kills, from request to verified.
 
 A response is stored as requested before the sensor hears of it, so a plane that dies in between carries it out after
-its restart (resume). Two requests for the same target at once are one response; a request for a target that has ended
-gives the response that ended it, or one that says there was nothing to do.
+its restart (resume); only a disk that takes no write at all is not waited for. Two requests for the same target at once are
+one response; a request for a target that has ended gives the response that ended it, or one that says there was nothing to do.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ _log = logs.get("respond")
 VERIFIED = response_pb2.RESPONSE_STATE_VERIFIED
 FAILED = response_pb2.RESPONSE_STATE_FAILED
 APPLIED = response_pb2.RESPONSE_STATE_APPLIED
+PATIENCE = 1.0
+"""Seconds that a kill waits for its request to be durable. A kill is worth the wait: unlike the others, it cannot be told from
+what the host says afterwards who asked for it."""
 END_COMES_WITHIN = 1.0
 """Seconds in which the end of an agent comes up that the sensor has already forgotten."""
 
@@ -68,7 +71,7 @@ class Responder:
         Raises:
             InvalidArgument, AgentNotFound, ProcessNotFound: the target is nobody.
             SensorUnreachable, CommandTimeout, TargetProtected, CallerIsAgent …: the host did not, or would not, do it.
-            StoreUnavailable: the request could not be made durable, so nothing was done.
+            StoreUnavailable: the plane is stopping, so nothing was done; or as Ledger.done() says.
         """
         return await self._kill_found(await resolve(target, self.ledger, self._trees), asked)
 
@@ -192,7 +195,8 @@ class Responder:
         )
         if target.over:
             return await self._nothing_left(target, response)
-        requested = await self.ledger.save(response, None)
+        requested = convert.response(response)
+        await self.ledger.begin(requested, PATIENCE)
         interim = functools.partial(self.ledger.applied, requested)
         command = sensor_service_pb2.Command(kill=self._command(target, asked, response))
         try:
@@ -240,7 +244,7 @@ class Responder:
             agent = self._trees.part_killed(response.agent_id, response.process, response.reason)
         settled = convert.response(response)
         self.follow([settled])
-        return await self.ledger.keep(settled, agent)
+        return await self.ledger.done(settled, agent)
 
     async def _has_ended(self, agent_id: str) -> bool:
         """The sensor does not know the agent: usually its end is on its way up."""

@@ -1,0 +1,123 @@
+"""Stops while the database takes no write: they are done, and told in order once it does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from controlplane.settings import Settings, StoreSettings
+from rubicon.v1 import event_pb2, response_pb2, response_service_pb2, sensor_service_pb2
+from tests.controlplane.audit.desk import Hand
+from tests.controlplane.builders import AGENT, SENSOR, Kernel, key
+from tests.controlplane.stage import Link, Request, Stage, reason
+
+ROOT = key(100)
+REQUESTED, VERIFIED = response_pb2.RESPONSE_STATE_REQUESTED, response_pb2.RESPONSE_STATE_VERIFIED
+APPLIED, FAILED = response_pb2.RESPONSE_STATE_APPLIED, response_pb2.RESPONSE_STATE_FAILED
+TARGET = response_pb2.Target(agent=AGENT)
+Result = sensor_service_pb2.CommandResult
+IMPATIENT = Settings(store=StoreSettings(busy_timeout=0.1, give_up=1.2, retry=0.05))
+
+
+@pytest.fixture
+def hand(stage: Stage, tmp_path: Path) -> Hand:
+    return Hand(tmp_path)
+
+
+async def applied_first(link: Link, command: sensor_service_pb2.Command) -> Result:
+    so_far = response_pb2.Response(state=APPLIED)
+    await link.call.write(Request(result=Result(id=command.id, response=so_far, interim=True)))
+    return Result(response=response_pb2.Response(state=VERIFIED))
+
+
+async def seen(stream: Any, count: int) -> list[Any]:
+    async with asyncio.timeout(10):
+        return [(await anext(stream)).response.state for _ in range(count)]
+
+
+async def test_an_isolation_does_not_wait_for_it(stage: Stage, hand: Hand) -> None:
+    link, kernel = await stage.connect(capabilities=["kill", "contain"]), Kernel()
+    await link.deliver([kernel.enrol(ROOT)])
+    stream = aiter(stage.api().WatchResponses(response_service_pb2.WatchResponsesRequest()))
+    await anext(stream)
+    hand.run("BEGIN IMMEDIATE")
+    call = asyncio.ensure_future(stage.api().Isolate(response_service_pb2.IsolateRequest(target=TARGET, reason="why")))
+    began = time.monotonic()
+    command = await link.answer(partial(applied_first, link))
+    assert time.monotonic() - began < 1  # the database is locked for as long as this test likes
+    told = event_pb2.Contain(
+        isolated=True,
+        response_id=command.contain.response_id,
+        requested_by=command.contain.requested_by,
+        action=response_pb2.ACTION_ISOLATE,
+    )
+    batch = await link.send([kernel.event(None, SENSOR, contain=told)])
+    await asyncio.sleep(0.3)
+    assert not call.done()
+    hand.run("ROLLBACK")
+    answer = await call
+    await link.acknowledged(batch)
+    # it may be verified in the transaction that stores the request: then nobody is told of the state in between
+    states = await seen(stream, 2)
+    assert states in ([REQUESTED, VERIFIED], [REQUESTED, APPLIED])
+    assert states[-1] == VERIFIED or await seen(stream, 1) == [VERIFIED]
+    got = await stage.api().GetResponse(response_service_pb2.GetResponseRequest(id=answer.response.id))
+    assert got.response.state == VERIFIED
+    deeds = [(one["phase"], one["outcome"]) for one in await stage.audited() if one["action"] == "isolate"]
+    assert deeds == [("requested", ""), ("result", "verified")]  # and not a third that was "reported"
+
+
+async def test_a_kill_waits_a_second(stage: Stage, hand: Hand) -> None:
+    link = await stage.connect()
+    await link.deliver([Kernel().enrol(ROOT)])
+    hand.run("BEGIN IMMEDIATE")
+    call = asyncio.ensure_future(stage.api().Kill(response_service_pb2.KillRequest(target=TARGET)))
+
+    async def dead(_: sensor_service_pb2.Command) -> Result:
+        return Result(response=response_pb2.Response(state=VERIFIED, killed=1))
+
+    await link.answer(dead)
+    hand.run("ROLLBACK")
+    assert (await call).response.state == VERIFIED
+
+
+async def test_what_was_done_and_is_not_stored_says_so(tmp_path: Path) -> None:
+    async with Stage(tmp_path, IMPATIENT) as stage:
+        link = await stage.connect(capabilities=["kill", "contain"])
+        await link.deliver([Kernel().enrol(ROOT)])
+        hand = Hand(tmp_path)
+        hand.run("BEGIN IMMEDIATE")
+        call = asyncio.ensure_future(stage.api().Isolate(response_service_pb2.IsolateRequest(target=TARGET)))
+        await link.answer(partial(applied_first, link))
+        with pytest.raises(
+            grpc.aio.AioRpcError, match=r"the host did it \(verified\).*is not stored.*locked"
+        ) as caught:
+            await call
+        assert reason(caught.value) == "STORE_UNAVAILABLE"
+        hand.run("ROLLBACK")
+        phases = [one["phase"] for one in await stage.audited() if one["action"] == "isolate"]
+        assert phases == ["requested", "result"]
+
+
+async def test_a_refusal_is_told_as_one(tmp_path: Path) -> None:
+    async with Stage(tmp_path, IMPATIENT) as stage:
+        link = await stage.connect(capabilities=["kill", "contain"])
+        await link.deliver([Kernel().enrol(ROOT)])
+        hand = Hand(tmp_path)
+        hand.run("BEGIN IMMEDIATE")
+        call = asyncio.ensure_future(stage.api().Isolate(response_service_pb2.IsolateRequest(target=TARGET)))
+
+        async def protected(_: sensor_service_pb2.Command) -> Result:
+            return Result(error_reason="TARGET_PROTECTED", error="that is your own shell")
+
+        await link.answer(protected)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert reason(caught.value) == "TARGET_PROTECTED"
+        hand.run("ROLLBACK")
