@@ -29,7 +29,7 @@ static __always_inline int bind(struct bpf_sock *ctx, bool v6)
 
 	if (!tag)
 		return 1;
-	refused = verdict_socket(tag->agent);
+	refused = verdict_socket(tag);
 	cookie = bpf_get_socket_cookie(ctx);
 	netns = bpf_get_netns_cookie(ctx);
 	owner = OWNER_ENSURE(ctx, tag);

@@ -40,7 +40,7 @@ static __always_inline int connect(struct bpf_sock_addr *ctx, bool v6)
 	} else {
 		address[0] = ctx->user_ip4;
 	}
-	refused = verdict_connect(tag->agent, v6 ? AF_INET6 : AF_INET, address, bpf_ntohs(ctx->user_port));
+	refused = verdict_connect(tag, v6 ? AF_INET6 : AF_INET, address, bpf_ntohs(ctx->user_port));
 	cookie = bpf_get_socket_cookie(ctx);
 	netns = bpf_get_netns_cookie(ctx);
 	now = bpf_ktime_get_boot_ns();
@@ -48,7 +48,7 @@ static __always_inline int connect(struct bpf_sock_addr *ctx, bool v6)
 	if (owner && owner->agent == tag->agent) {
 		owner_take(owner, tag);
 		owner_restart(owner, now);
-		owner->flags = EVENT_OUTBOUND;
+		owner->flags |= EVENT_OUTBOUND;
 		owner->netns_cookie = netns;
 	}
 	record = EMIT_RESERVE_AT(flow_event, EVENT_CONNECT, CLASS_FLOW, tag->agent, bpf_get_current_pid_tgid() >> 32,

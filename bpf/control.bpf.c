@@ -87,6 +87,7 @@ static __always_inline int control_isolating_off(void)
  *   CONTROL_CGROUP_ADD   cgroup id, agent
  *   CONTROL_CGROUP_DELETE cgroup id
  *   CONTROL_ISOLATING_OFF
+ *   CONTROL_TAG_FLAGS    pid, agent, start time, flags on, flags off
  * Result: 1 when it was done, 0 when not.
  */
 SEC("raw_tp")
@@ -123,6 +124,13 @@ int control(struct bpf_raw_tracepoint_args *ctx)
 		return DELETE(cgroups, &first) ? 0 : DONE;
 	case CONTROL_ISOLATING_OFF:
 		return control_isolating_off();
+	case CONTROL_TAG_FLAGS:
+		tag = LOOKUP(tags, &pid);
+		if (!tag || tag->agent != second || tag->start_time != third)
+			return 0;
+		BITS_SET(&tag->flags, (__u32)fourth);
+		BITS_CLEAR(&tag->flags, (__u32)ctx->args[5]);
+		return DONE;
 	}
 	return 0;
 }

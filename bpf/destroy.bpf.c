@@ -38,15 +38,15 @@ static __always_inline bool denied(const struct owner *owner, struct sock *sk, s
 	if (owner && (owner->flags & OWNER_CUT))
 		return true;
 	if (owner && owner->agent) {
-		if (verdict_sock(owner->agent, sk))
+		if (verdict_sock(owner->agent, owner->flags & OWNER_PART, sk))
 			return true;
 	} else {
 		agent = maker_of(sk);
-		if (agent && verdict_sock(agent, sk))
+		if (agent && verdict_sock(agent, 0, sk))
 			return true;
 	}
 	agent = tcp ? holder_above(tcp) : 0;
-	return agent && verdict_sock(agent, sk);
+	return agent && verdict_sock(HELD_AGENT(agent), HELD_MARK(agent), sk);
 }
 
 static __always_inline int destroy(struct seq_file *seq, struct sock_common *common, struct tcp_sock *tcp)

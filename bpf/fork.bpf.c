@@ -76,7 +76,7 @@ static __always_inline void fork_tagged(struct task_struct *maker, struct task_s
 	outside = state && (state->flags & AGENT_OWN_CGROUP) && !place.inside;
 	fresh.agent = tag->agent;
 	fresh.start_time = BPF_CORE_READ(child, start_boottime);
-	fresh.flags = outside ? TAG_LEFT : 0;
+	fresh.flags = (outside ? TAG_LEFT : 0) | (tag->flags & TAG_PART);
 	tag_add(child_pid, &fresh);
 	fork_emit(maker, child, tag, place.id);
 	if (outside && !(tag->flags & TAG_LEFT)) {

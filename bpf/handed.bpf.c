@@ -34,7 +34,7 @@ int BPF_PROG(handed_send, struct sock *sk, int result, int flags)
 	if (!tag || !sock_inet(sk))
 		return 0;
 	state = agent_get(tag->agent);
-	if (state && (state->flags & AGENT_ISOLATED))
+	if (state && state_isolates(state, tag_mark(tag)))
 		held(sk, tag, bpf_get_current_pid_tgid() >> 32);
 	return 0;
 }
@@ -71,24 +71,33 @@ int handed_egress(struct __sk_buff *skb)
 	struct bpf_sock *sk = skb->sk;
 	struct tcp_sock *tcp;
 	struct owner *owner;
+	struct agent_state *state;
 	struct tag *tag;
 	__u64 agent;
+	__u32 mark;
 
 	sk = sk ? bpf_sk_fullsock(sk) : 0;
 	if (!sk)
 		return PASS;
 	tcp = bpf_skc_to_tcp_sock(sk);
 	agent = tcp ? holder_above(tcp) : 0;
-	if (!agent) {
-		tag = tag_current();
-		if (!tag || (tcp ? !segment_of_current(tcp) : !datagram_of_current(sk)))
-			return PASS;
-		agent = tag->agent;
+	mark = HELD_MARK(agent);
+	agent = HELD_AGENT(agent);
+	tag = tag_current();
+	if (tag && (tcp ? segment_of_current(tcp) : datagram_of_current(sk))) {
+		state = agent_get(tag->agent);
+		/* whoever sends counts where he may not; else who holds the socket above */
+		if (!agent || (state && state_isolates(state, tag_mark(tag)))) {
+			agent = tag->agent;
+			mark = tag_mark(tag);
+		}
 	}
-	if (!verdict_skb(skb, agent, true))
+	if (!agent || !verdict_skb(skb, agent, mark, true))
 		return PASS;
 	owner = tcp ? bpf_sk_storage_get(&owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
 	if (owner && owner->agent != agent)
 		BITS_SET(&owner->flags, OWNER_CUT);
+	else if (owner)
+		owner_mark(owner, agent_get(agent));
 	return packet_reset(skb) ? PASS : DROP; /* as payload.bpf.c */
 }

@@ -3,10 +3,26 @@
 #ifndef RUBICON_MPTCP_BPF_H
 #define RUBICON_MPTCP_BPF_H
 
-#include "maps.bpf.h"
+#include "tag.bpf.h"
 #include <bpf/bpf_core_read.h>
 
-/* Who holds the MPTCP socket above this one, where this is a subflow; 0 for nobody's. */
+/* An agent has 48 bits; above them is the mark (OWNER_PART) of a holder that is of its isolated part. */
+#define HELD_AGENT(HOLDER) ((HOLDER) & ((1ULL << 48) - 1))
+#define HELD_MARK(HOLDER) ((__u32)((HOLDER) >> 48) << 20)
+
+/* Remember who holds an MPTCP socket. Where the isolated part of an agent does, the rest of it changes nothing. */
+static __always_inline void held_above(__u64 cookie, const struct tag *tag)
+{
+	struct agent_state *state = agent_get(tag->agent);
+	__u64 part = state ? (__u64)((state->flags & AGENT_PART) >> 20) << 48 : 0;
+	__u64 holder = tag->agent | (tag->flags & TAG_PART ? part : 0);
+	__u64 *known = LOOKUP(held_mptcp, &cookie);
+
+	if (!known || *known != (tag->agent | part))
+		UPDATE(held_mptcp, &cookie, &holder, BPF_ANY);
+}
+
+/* Who holds the MPTCP socket above this one, where this is a subflow (HELD_AGENT, HELD_MARK); 0 for nobody's. */
 static __always_inline __u64 holder_above(struct tcp_sock *tcp)
 {
 	struct mptcp_subflow_context *subflow;

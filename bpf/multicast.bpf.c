@@ -2,6 +2,7 @@
 /* An isolated agent joins a multicast group: the kernel tells the network of it, with an address that the agent chose. */
 #include "vmlinux.h"
 #include "tag.bpf.h"
+#include "verdict.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -55,5 +56,5 @@ int multicast(struct bpf_sockopt *ctx)
 		return PASS;
 	tag = tag_current();
 	state = tag ? agent_get(tag->agent) : 0;
-	return state && (state->flags & AGENT_ISOLATED) ? REFUSE : PASS;
+	return state && state_isolates(state, tag_mark(tag)) ? REFUSE : PASS;
 }

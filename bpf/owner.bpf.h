@@ -11,7 +11,7 @@
 
 #include "tag.bpf.h"
 
-/* Forget what was counted: a socket begins a new flow (connect, accept). Leaves whose it is. */
+/* Forget what was counted: a socket begins a new flow (connect, accept). Leaves whose it is, and what that one may not do. */
 static __always_inline void owner_restart(struct owner *owner, __u64 now)
 {
 	owner->opened_ns = now;
@@ -23,9 +23,20 @@ static __always_inline void owner_restart(struct owner *owner, __u64 now)
 	owner->packets_out = 0;
 	owner->payloads_in = 0;
 	owner->payloads_out = 0;
-	owner->flags = 0;
+	owner->flags &= OWNER_PART;
 	__builtin_memset(owner->head_in, 0, sizeof(owner->head_in));
 	__builtin_memset(owner->head_out, 0, sizeof(owner->head_out));
+}
+
+/* The isolated part of an agent with this STATE holds a socket. The bits are another's at each isolation, so none is ever taken away. */
+static __always_inline void owner_mark(struct owner *owner, const struct agent_state *state)
+{
+	__u32 mark = state ? state->flags & AGENT_PART : 0;
+
+	if ((owner->flags & OWNER_PART) == mark)
+		return;
+	BITS_CLEAR(&owner->flags, OWNER_PART);
+	BITS_SET(&owner->flags, mark);
 }
 
 /* Make the current process, which TAG tags, the holder of a socket. */
@@ -34,6 +45,8 @@ static __always_inline void owner_take(struct owner *owner, const struct tag *ta
 	owner->agent = tag->agent;
 	owner->start_time = tag->start_time;
 	owner->pid = bpf_get_current_pid_tgid() >> 32;
+	if (tag->flags & TAG_PART)
+		owner_mark(owner, agent_get(tag->agent));
 }
 
 /*

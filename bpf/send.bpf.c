@@ -35,7 +35,7 @@ static __always_inline int send(struct bpf_sock_addr *ctx, bool v6)
 	} else {
 		address[0] = ctx->user_ip4;
 	}
-	refused = verdict_connect(tag->agent, v6 ? AF_INET6 : AF_INET, address, bpf_ntohs(ctx->user_port));
+	refused = verdict_connect(tag, v6 ? AF_INET6 : AF_INET, address, bpf_ntohs(ctx->user_port));
 	owner = OWNER_ENSURE(ctx->sk, tag);
 	hash = v6 ? ctx->user_ip6[0] * 31 + ctx->user_ip6[1] * 37 + ctx->user_ip6[2] * 41 + ctx->user_ip6[3] * 43 : ctx->user_ip4;
 	hash = (hash ^ ctx->user_port) * 2654435761U;

@@ -3,6 +3,7 @@
 #include "vmlinux.h"
 #include "emit.bpf.h"
 #include "flow.bpf.h"
+#include "mptcp.bpf.h"
 #include "owner.bpf.h"
 #include "verdict.bpf.h"
 
@@ -30,7 +31,7 @@ int socket_create(struct bpf_sock *ctx)
 
 	if (!tag)
 		return 1;
-	refused = verdict_socket(tag->agent);
+	refused = verdict_socket(tag);
 	cookie = bpf_get_socket_cookie(ctx);
 	netns = bpf_get_netns_cookie(ctx);
 	now = bpf_ktime_get_boot_ns();
@@ -38,7 +39,7 @@ int socket_create(struct bpf_sock *ctx)
 	if (owner)
 		owner->netns_cookie = netns;
 	if (ctx->protocol == IPPROTO_MPTCP)
-		UPDATE(held_mptcp, &cookie, &tag->agent, BPF_ANY); /* subflows that come later are the kernel's own */
+		held_above(cookie, tag); /* subflows that come later are the kernel's own */
 	record = EMIT_RESERVE_AT(flow_event, EVENT_SOCKET, CLASS_BULK, tag->agent, bpf_get_current_pid_tgid() >> 32,
 				 tag->start_time, now);
 	if (record) {

@@ -40,7 +40,7 @@ int unix_connect(struct bpf_sock_addr *ctx)
 
 	if (!tag)
 		return 1;
-	refused = verdict_unix(tag->agent);
+	refused = verdict_unix(tag);
 	cookie = bpf_get_socket_cookie(ctx);
 	kernel = bpf_cast_to_kern_ctx(ctx);
 	search.length = unix_name(ctx, search.name);

@@ -51,7 +51,7 @@ int unix_send(struct bpf_sock_addr *ctx)
 
 	if (!tag)
 		return 1;
-	refused = verdict_unix(tag->agent);
+	refused = verdict_unix(tag);
 	cookie = bpf_get_socket_cookie(ctx);
 	owner = OWNER_ENSURE(ctx->sk, tag);
 	length = unix_name(ctx, name);

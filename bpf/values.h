@@ -42,6 +42,7 @@ enum owner_flag {
 	OWNER_IN_SYNCED = 1 << 16,  /* next_in is known */
 	OWNER_OUT_SYNCED = 1 << 17, /* next_out is known */
 	OWNER_CUT = 1 << 18,	    /* an isolated agent holds it, though it is not its own: dropped and destroyed */
+	OWNER_PART = 0x7FF << 20,   /* the isolated part of its agent holds it, when these bits are those of AGENT_PART */
 };
 
 /*
@@ -141,6 +142,7 @@ enum control_operation {
 	CONTROL_CGROUP_ADD = 6,
 	CONTROL_CGROUP_DELETE = 7,
 	CONTROL_ISOLATING_OFF = 8,
+	CONTROL_TAG_FLAGS = 9,
 };
 
 /* Key of the loss hash. */

@@ -77,42 +77,62 @@ static __always_inline bool state_restricted(const struct agent_state *state)
 	return !(state->flags & (AGENT_LOOPBACK | AGENT_ALLOWS));
 }
 
-/* True when the agent may not make or bind sockets at all. */
-static __always_inline bool verdict_socket(__u64 agent)
+/* A process is of its agent's isolated part: beside the bits of OWNER_PART, which a socket's mark is. */
+#define MARK_TAG 1
+
+static __always_inline __u32 tag_mark(const struct tag *tag)
 {
-	struct agent_state *state = agent_get(agent);
+	return tag->flags & TAG_PART ? MARK_TAG : 0;
+}
+
+/* True when a process or socket of an agent with this STATE has no network. MARK says whether it is of the isolated part. */
+static __always_inline bool state_isolates(const struct agent_state *state, __u32 mark)
+{
+	__u32 part = state->flags & AGENT_PART;
+
+	return (state->flags & AGENT_ISOLATED) && (!part || mark == MARK_TAG || mark == part);
+}
+
+/* True when this process may not make or bind sockets at all. */
+static __always_inline bool verdict_socket(const struct tag *tag)
+{
+	struct agent_state *state = agent_get(tag->agent);
 
 	if (!state)
 		return false;
 	if (state->flags & AGENT_CONDEMNED)
 		return true;
-	return (state->flags & AGENT_ISOLATED) && state_restricted(state);
+	return state_isolates(state, tag_mark(tag)) && state_restricted(state);
 }
 
-/* True when the agent may not connect or send to this address: `address` in network order, IPv4 in its first word. */
-static __always_inline bool verdict_connect(__u64 agent, __u32 family, const __u32 *address, __u16 port)
+/* True when this process may not connect or send to this address: `address` in network order, IPv4 in its first word. */
+static __always_inline bool verdict_connect(const struct tag *tag, __u32 family, const __u32 *address, __u16 port)
 {
-	struct agent_state *state = agent_get(agent);
+	struct agent_state *state = agent_get(tag->agent);
 	struct peer peer = { .family = family, .port = port };
 
-	if (!state || !(state->flags & (AGENT_ISOLATED | AGENT_CONDEMNED)))
+	if (!state)
 		return false;
-	if ((state->flags & AGENT_CONDEMNED) || state_restricted(state))
+	if (state->flags & AGENT_CONDEMNED)
+		return true;
+	if (!state_isolates(state, tag_mark(tag)))
+		return false;
+	if (state_restricted(state))
 		return true;
 	__builtin_memcpy(peer.address, address, sizeof(peer.address));
-	return !peer_allowed(agent, state->flags, &peer);
+	return !peer_allowed(tag->agent, state->flags, &peer);
 }
 
-/* True when the agent may neither connect AF_UNIX sockets nor send a datagram to the path of one. */
-static __always_inline bool verdict_unix(__u64 agent)
+/* True when this process may neither connect AF_UNIX sockets nor send a datagram to the path of one. */
+static __always_inline bool verdict_unix(const struct tag *tag)
 {
-	struct agent_state *state = agent_get(agent);
+	struct agent_state *state = agent_get(tag->agent);
 
 	if (!state)
 		return false;
 	if (state->flags & AGENT_CONDEMNED)
 		return true;
-	return (state->flags & AGENT_ISOLATED) && (state->flags & AGENT_NO_UNIX);
+	return state_isolates(state, tag_mark(tag)) && (state->flags & AGENT_NO_UNIX);
 }
 
 /* False while no agent was isolated yet: then no packet of anybody is dropped. */
@@ -124,14 +144,14 @@ static __always_inline bool verdict_isolating(void)
 	return isolating_switch && *isolating_switch;
 }
 
-/* True when the agent may not send or get this packet. */
-static __always_inline bool verdict_skb(struct __sk_buff *skb, __u64 agent, bool outbound)
+/* True when the agent, or the part of it that is isolated, may not send or get this packet. */
+static __always_inline bool verdict_skb(struct __sk_buff *skb, __u64 agent, __u32 mark, bool outbound)
 {
 	struct agent_state *state = agent_get(agent);
 	struct packet packet = {};
 	struct peer peer = {};
 
-	if (!state || !(state->flags & AGENT_ISOLATED))
+	if (!state || !state_isolates(state, mark))
 		return false;
 	if (state_restricted(state))
 		return true;
@@ -147,19 +167,20 @@ static __always_inline bool verdict_skb(struct __sk_buff *skb, __u64 agent, bool
 /* True when a packet of a socket with this owner must be dropped. */
 static __always_inline bool verdict_packet(struct __sk_buff *skb, const struct owner *owner, bool outbound)
 {
-	return verdict_isolating() && ((owner->flags & OWNER_CUT) || verdict_skb(skb, owner->agent, outbound));
+	return verdict_isolating() &&
+	       ((owner->flags & OWNER_CUT) || verdict_skb(skb, owner->agent, owner->flags & OWNER_PART, outbound));
 }
 
 /*
- * True when the agent may not have this socket: it leads where the agent may not go. One that leads nowhere yet is denied only
+ * True when the agent, or the part of it that is isolated, may not have this socket: it leads where the agent may not go. One that leads nowhere yet is denied only
  * to an agent that may reach nobody. For hooks that get a struct sock by BTF.
  */
-static __always_inline bool verdict_sock(__u64 agent, const struct sock *sk)
+static __always_inline bool verdict_sock(__u64 agent, __u32 mark, const struct sock *sk)
 {
 	struct agent_state *state = agent_get(agent);
 	struct peer peer = {};
 
-	if (!state || !(state->flags & AGENT_ISOLATED))
+	if (!state || !state_isolates(state, mark))
 		return false;
 	if (state_restricted(state))
 		return true;

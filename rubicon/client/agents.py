@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -14,7 +14,9 @@ from rubicon.client.records.alert import Alert
 from rubicon.client.records.event import Event
 from rubicon.client.records.response import Response
 from rubicon.client.records.tree import Tree
+from rubicon.client.responding import Responding
 from rubicon.client.waiting import AgentWait
+from rubicon.v1 import response_pb2
 
 if TYPE_CHECKING:
     from rubicon.client.sync import Client
@@ -72,10 +74,14 @@ class Agents:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agent(AgentRecord):
+class Agent(AgentRecord, Responding):
     """An agent as it was when it was asked for (`refresh` asks again), and what can be done with it."""
 
     client: Client = field(repr=False, compare=False)
+
+    @property
+    def _target(self) -> response_pb2.Target:
+        return requests.agent_target(self.id)
 
     def refresh(self) -> Agent:
         """The agent as it is now."""
@@ -93,69 +99,6 @@ class Agent(AgentRecord):
         """
         call = requests.enrol_agent(self.id, pid, start_time, cgroup, host)
         return self.client.agent(facts(self.client.call(call)))
-
-    def kill(self, *, reason: str = "", force: bool = False, dry_run: bool = False) -> Response:
-        """End every process of it; returns when the kernel says that none is left, or with the survivors.
-
-        Args:
-            force: also when it holds the caller itself.
-
-        Raises:
-            TargetProtected: it holds the caller, and it is not forced.
-        """
-        return self.client.call(requests.kill(requests.agent_target(self.id), reason, force, dry_run))
-
-    def freeze(
-        self, *, reason: str = "", ttl: float | None = None, force: bool = False, dry_run: bool = False
-    ) -> Response:
-        """Stop every process of it until `release`, or until `ttl` seconds are over; returns when none runs.
-
-        Raises:
-            AgentEnded: it has ended.
-            TargetProtected: it holds the caller, and it is not forced.
-        """
-        return self.client.call(requests.freeze(requests.agent_target(self.id), reason, force, ttl, dry_run))
-
-    def isolate(
-        self,
-        *,
-        reason: str = "",
-        ttl: float | None = None,
-        allow: Iterable[str] = (),
-        allow_loopback: bool = False,
-        unix: bool = False,
-        strict: bool = False,
-        force: bool = False,
-        dry_run: bool = False,
-    ) -> Response:
-        """Take its network until `release`, or until `ttl` seconds are over; returns when that is in force.
-
-        Args:
-            allow: destinations that stay reachable: "10.0.0.0/8:443", "[2001:db8::/32]:443", or a network alone.
-            allow_loopback: loopback addresses stay reachable.
-            unix: AF_UNIX connects and datagrams are refused too, where the kernel can.
-            strict: kill holders of sockets that no hook governs (packet, vsock …) instead of reporting them.
-
-        Raises:
-            As `freeze`, and InvalidArgument for the allow-list.
-        """
-        target = requests.agent_target(self.id)
-        call = requests.isolate(
-            target,
-            reason,
-            force,
-            ttl,
-            dry_run,
-            allow=allow,
-            allow_loopback=allow_loopback,
-            unix=unix,
-            strict=strict,
-        )
-        return self.client.call(call)
-
-    def release(self, *, reason: str = "", dry_run: bool = False) -> Response:
-        """Undo freeze and isolate; destroyed connections stay destroyed."""
-        return self.client.call(requests.release(requests.agent_target(self.id), reason, dry_run))
 
     def finish(self, *, detach: bool = False) -> Agent:
         """End the watch; with `detach` living processes go on unwatched."""

@@ -14,6 +14,7 @@ from rubicon.client import requests
 from rubicon.client.aio_agents import AsyncAgent, AsyncAgents
 from rubicon.client.aio_alerts import AsyncAlerts
 from rubicon.client.aio_audit import AsyncAudit
+from rubicon.client.aio_responding import AsyncOneProcess
 from rubicon.client.channel import HEALTH, OPTIONS, serving
 from rubicon.client.errors import RubiconError, RubiconUnreachable, TokenExpired, Unauthenticated
 from rubicon.client.records.coverage import Coverage
@@ -65,18 +66,9 @@ class AsyncClient:
         """As `Client.events`."""
         return self.resuming(EventStream(agent, kinds, pid, since, until, cursor, follow, show_secrets))
 
-    async def kill_process(
-        self,
-        pid: int,
-        *,
-        start_time: int = 0,
-        host: str = "",
-        boot_id: str = "",
-        reason: str = "",
-        force: bool = False,
-    ) -> Response:
-        """As `Client.kill_process`."""
-        return await self.call(requests.kill(requests.process_target(pid, start_time, host, boot_id), reason, force))
+    def process(self, pid: int, *, start_time: int = 0, host: str = "", boot_id: str = "") -> AsyncOneProcess:
+        """As `Client.process`."""
+        return AsyncOneProcess(self, pid, start_time, host, boot_id)
 
     def responses(self, agent: str = "") -> AsyncIterator[Response]:
         """What was done, newest first."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rubicon.client import requests
+from rubicon.client.aio_responding import AsyncResponding
 from rubicon.client.errors import AgentEnded, AgentKilledError, DeadlineExceeded, RubiconUnreachable
 from rubicon.client.records.agent import AgentRecord, facts
 from rubicon.client.records.alert import Alert
@@ -15,6 +16,7 @@ from rubicon.client.records.event import Event
 from rubicon.client.records.response import Response
 from rubicon.client.records.tree import Tree
 from rubicon.client.waiting import AgentWait
+from rubicon.v1 import response_pb2
 
 if TYPE_CHECKING:
     from rubicon.client.aio import AsyncClient
@@ -53,10 +55,14 @@ class AsyncAgents:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AsyncAgent(AgentRecord):
+class AsyncAgent(AgentRecord, AsyncResponding):
     """As Agent."""
 
     client: AsyncClient = field(repr=False, compare=False)
+
+    @property
+    def _target(self) -> response_pb2.Target:
+        return requests.agent_target(self.id)
 
     async def refresh(self) -> AsyncAgent:
         """The agent as it is now."""
@@ -68,47 +74,6 @@ class AsyncAgent(AgentRecord):
         """Make a process with its descendants, or a cgroup, this agent."""
         call = requests.enrol_agent(self.id, pid, start_time, cgroup, host)
         return self.client.agent(facts(await self.client.call(call)))
-
-    async def kill(self, *, reason: str = "", force: bool = False, dry_run: bool = False) -> Response:
-        """End every process of it."""
-        return await self.client.call(requests.kill(requests.agent_target(self.id), reason, force, dry_run))
-
-    async def freeze(
-        self, *, reason: str = "", ttl: float | None = None, force: bool = False, dry_run: bool = False
-    ) -> Response:
-        """Stop every process of it, as `Agent.freeze`."""
-        return await self.client.call(requests.freeze(requests.agent_target(self.id), reason, force, ttl, dry_run))
-
-    async def isolate(
-        self,
-        *,
-        reason: str = "",
-        ttl: float | None = None,
-        allow: Iterable[str] = (),
-        allow_loopback: bool = False,
-        unix: bool = False,
-        strict: bool = False,
-        force: bool = False,
-        dry_run: bool = False,
-    ) -> Response:
-        """Take its network, as `Agent.isolate`."""
-        target = requests.agent_target(self.id)
-        call = requests.isolate(
-            target,
-            reason,
-            force,
-            ttl,
-            dry_run,
-            allow=allow,
-            allow_loopback=allow_loopback,
-            unix=unix,
-            strict=strict,
-        )
-        return await self.client.call(call)
-
-    async def release(self, *, reason: str = "", dry_run: bool = False) -> Response:
-        """Undo freeze and isolate."""
-        return await self.client.call(requests.release(requests.agent_target(self.id), reason, dry_run))
 
     async def finish(self, *, detach: bool = False) -> AsyncAgent:
         """End the watch."""

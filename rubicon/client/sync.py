@@ -20,6 +20,7 @@ from rubicon.client.records.coverage import Coverage
 from rubicon.client.records.event import Event
 from rubicon.client.records.response import Response
 from rubicon.client.records.rule import Rule
+from rubicon.client.responding import OneProcess
 from rubicon.client.resume import EventStream, Patience, ResponseWatch, Resumable
 from rubicon.client.status import error_of
 from rubicon.client.token import TokenSource
@@ -78,22 +79,14 @@ class Client:
         """
         return self.resuming(EventStream(agent, kinds, pid, since, until, cursor, follow, show_secrets))
 
-    def kill_process(
-        self,
-        pid: int,
-        *,
-        start_time: int = 0,
-        host: str = "",
-        boot_id: str = "",
-        reason: str = "",
-        force: bool = False,
-    ) -> Response:
-        """Kill an agent's process with its descendants; returns when it is verified or has failed.
+    def process(self, pid: int, *, start_time: int = 0, host: str = "", boot_id: str = "") -> OneProcess:
+        """A process of an agent, to kill, freeze, isolate or release with its descendants.
 
         Args:
             start_time: nanoseconds since boot, so that a reused pid is no danger; 0 for the living process.
+            host: where it runs; may be left out where only one host has it.
         """
-        return self.call(requests.kill(requests.process_target(pid, start_time, host, boot_id), reason, force))
+        return OneProcess(self, pid, start_time, host, boot_id)
 
     def responses(self, agent: str = "") -> Iterator[Response]:
         """What was done, newest first."""

@@ -167,7 +167,7 @@ class IsolateRequest(_message.Message):
     """Only say whom it would touch."""
     @_builtins.property
     def target(self) -> _response_pb2.Target:
-        """Whom: a whole agent."""
+        """Whom."""
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:

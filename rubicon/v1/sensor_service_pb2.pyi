@@ -425,7 +425,7 @@ class ContainCommand(_message.Message):
     """Identity that asked, as attested."""
     @_builtins.property
     def process(self) -> _process_pb2.ProcessKey:
-        """Freeze only: this process and its descendants."""
+        """This process and its descendants; not set for the whole agent."""
 
     @_builtins.property
     def isolation(self) -> _response_pb2.Isolation:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import structlog
 
 from rubicon.v1 import event_pb2, response_pb2, sensor_service_pb2
-from sensor.act.contain import Containing, Containment
+from sensor.act.contain import Containment
+from sensor.act.containing import Containing
 from sensor.act.enrol import Enroller, Facts
 from sensor.act.kill import Killer, Order, keys
 from sensor.act.watch import Watch
@@ -110,11 +111,11 @@ class Commands:
         target = keys([wanted.process])[0] if wanted.process.pid else None
         if wanted.action == response_pb2.ACTION_FREEZE:
             return self._containment.freeze(agent, order, target)
-        if wanted.action == response_pb2.ACTION_ISOLATE and not target:
-            return self._containment.isolate(agent, order)
+        if wanted.action == response_pb2.ACTION_ISOLATE:
+            return self._containment.isolate(agent, order, target)
         if wanted.action == response_pb2.ACTION_RELEASE:
             return self._containment.release(agent, order, target)
-        raise InvalidArgument(f"action {wanted.action}: freeze, isolate (a whole agent) or release")
+        raise InvalidArgument(f"action {wanted.action}: freeze, isolate or release")
 
     def _finish(self, command: sensor_service_pb2.Command, _: Applied) -> None:
         self._watch.finish(command.finish.agent_id, detach=command.finish.detach)

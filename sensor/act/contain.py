@@ -10,19 +10,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 from google.protobuf.json_format import MessageToDict
 
-from rubicon.v1 import event_pb2, process_pb2, response_pb2, ttl
+from rubicon.v1 import response_pb2
 from sensor.act.allow import parsed
+from sensor.act.announce import Announcer
+from sensor.act.containing import Containing
 from sensor.act.freeze import Freezer
 from sensor.act.holders import Holders
 from sensor.act.hunt import Hunt
 from sensor.act.isolate import Isolator, Outcome, isolation_of
 from sensor.act.kill import Order
+from sensor.act.part import MOST, number
 from sensor.act.processes import Crowd, Key, key
 from sensor.act.protect import refuse_protected
 from sensor.act.record import Recorder
@@ -36,15 +38,6 @@ if TYPE_CHECKING:
 
 VERIFIED, FAILED = response_pb2.RESPONSE_STATE_VERIFIED, response_pb2.RESPONSE_STATE_FAILED
 log = structlog.get_logger(part="contain")
-
-
-@dataclass(frozen=True, slots=True)
-class Containing(Order):
-    """An order to freeze, isolate or release."""
-
-    ttl_ns: int = 0
-    """After which time it ends by itself; 0 for never."""
-    isolation: response_pb2.Isolation = field(default_factory=response_pb2.Isolation)
 
 
 class Containment:
@@ -61,6 +54,7 @@ class Containment:
         self._turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._stopped_until = 0.0
         self._holders = Holders(enroller.emit)
+        self._announce = Announcer(enroller.emit)
 
     def freeze(self, agent: Living, order: Containing, target: Key | None = None) -> response_pb2.Response:
         """Stop an agent, or one of its processes with all descendants.
@@ -71,7 +65,7 @@ class Containment:
             InvalidArgument: the ttl.
         """
         started = time.monotonic_ns()
-        expires_ns = _expiry(order)
+        expires_ns = order.expiry()
         response = self._record.requested(response_pb2.ACTION_FREEZE, agent, order, target)
         hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), order.descendants, target)
         refuse_protected(hunt, order.caller, force=order.force)
@@ -93,49 +87,59 @@ class Containment:
             )
         return self._finished(response, started, expires_ns)
 
-    def isolate(self, agent: Living, order: Containing) -> response_pb2.Response:
-        """Take the network from a whole agent.
+    def isolate(self, agent: Living, order: Containing, target: Key | None = None) -> response_pb2.Response:
+        """Take the network from an agent, or from one of its processes with all descendants. Those that are isolated alone
+        share one allow-list and one end: the last ones given.
 
         Raises:
             TargetProtected: the caller is in the target, and it is not forced.
-            InvalidArgument: the ttl or the allow-list.
+            ProcessNotFound: no living process of the agent.
+            InvalidArgument: the ttl or the allow-list; or the process is isolated with its agent.
         """
         started = time.monotonic_ns()
-        expires_ns = _expiry(order)
+        expires_ns = order.expiry()
         parsed(order.isolation.allow)
-        response = self._record.requested(response_pb2.ACTION_ISOLATE, agent, order)
+        response = self._record.requested(response_pb2.ACTION_ISOLATE, agent, order, target)
         response.isolation.CopyFrom(order.isolation)
-        hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), order.descendants, None)
+        hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), order.descendants, target)
         refuse_protected(hunt, order.caller, force=order.force)
+        if target:
+            _must_live(agent, hunt, target)
         if order.dry_run:
             return self._record.dry_run(response, hunt)
         with self._turns[agent.id]:
+            if target and agent.wholly_isolated:
+                raise InvalidArgument(f"it is isolated with agent {agent.name}")
+            parts = [each for each in agent.isolated_parts if each != list(target)] + [list(target)] if target else []
+            part = agent.part if agent.isolated_parts or not target else agent.part % MOST + 1
             self._holders.forget(agent)  # until the answer names some, nobody is news
             with self._enroller.lock:  # a sweep that has not seen it yet would take the programs off the root again
                 self._registry.change(
                     agent.id,
                     isolated=True,
+                    isolated_parts=parts,
+                    part=part,
                     isolation_expires_ns=expires_ns,
                     isolation=MessageToDict(order.isolation, preserving_proto_field_name=True),
                     strict_holders=order.isolation.strict,
                 )
-                self._isolator.enforce(agent, order.isolation)
+                self._isolator.enforce(agent, order.isolation, hunt if target else None)
             self._record.applied(response, order)
             outcome = self._isolator.cut(agent, order.isolation, started)
             self._holders.know(agent, outcome.holders)
-            self._announce(agent, order, response_pb2.ACTION_ISOLATE)
+            self._announce(agent, order, response_pb2.ACTION_ISOLATE, target)
         response.steps.extend(outcome.steps)
         response.destroyed = outcome.destroyed
         self._judge(response, outcome)
         return self._finished(response, started, expires_ns)
 
     def release(self, agent: Living, order: Containing, target: Key | None = None) -> response_pb2.Response:
-        """Undo freeze and isolation of an agent, or the freeze of one of its processes with all descendants, and say what
-        cannot be undone.
+        """Undo freeze and isolation of an agent, or of one of its processes with all descendants, and say what cannot be
+        undone.
 
         Raises:
             ProcessNotFound: no living process of the agent.
-            InvalidArgument: the process is frozen with something larger.
+            InvalidArgument: the process is frozen or isolated with something larger.
         """
         started = time.monotonic_ns()
         response = self._record.requested(response_pb2.ACTION_RELEASE, agent, order, target)
@@ -146,11 +150,7 @@ class Containment:
             return self._record.dry_run(response, hunt)
         with self._turns[agent.id]:
             if target:
-                steps: list[str] = []
-                self._freezer.thaw_part(agent, hunt, steps)
-                response.steps.extend(steps)
-                if not agent.stands:
-                    self._registry.change(agent.id, freeze_expires_ns=0)
+                self._release_part(agent, hunt, response)
             else:
                 self._release(agent, response, freeze=True, isolation=True)
             self._announce(agent, order, response_pb2.ACTION_RELEASE, target)
@@ -163,12 +163,15 @@ class Containment:
             state = states.get(agent.number)
             in_force = bool(state and state.flags & AgentFlag.ISOLATED)
             if in_force and not agent.isolated:  # the registry was lost: the kernel knows
-                self._registry.change(agent.id, isolated=True)
+                part = number(state.flags) if state else 0
+                marked = self._isolator.part.marked(agent) if part else ()
+                parts = [list(each) for each in marked]
+                self._registry.change(agent.id, isolated=True, isolated_parts=parts, part=part)
             cgroup = self._enroller.cgroup(agent)
             if cgroup and not agent.frozen and cgroup.frozen:
                 self._registry.change(agent.id, frozen=True)
             if agent.isolated and not in_force:
-                self._isolator.enforce(agent, isolation_of(agent))
+                self._isolator.enforce(agent, isolation_of(agent), self._isolator.part.hunt(agent))
         crowd = Crowd(self._kernel.tasks())
         for agent in self._registry:
             if agent.stands:
@@ -236,7 +239,9 @@ class Containment:
         if isolation:
             was = agent.isolated
             self._isolator.release(agent)
-            self._registry.change(agent.id, isolated=False, isolation_expires_ns=0, isolation={}, strict_holders=False)
+            self._registry.change(
+                agent.id, isolated=False, isolated_parts=[], isolation_expires_ns=0, isolation={}, strict_holders=False
+            )
             if was:
                 response.steps.append("network given back; destroyed connections stay destroyed")
         if freeze:
@@ -247,6 +252,21 @@ class Containment:
                 response.steps.append(f"thawed, {woken} woken by signal")
         if not response.steps:
             response.steps.append("nothing was in force")
+
+    def _release_part(self, agent: Living, hunt: Hunt, response: response_pb2.Response) -> None:
+        isolated_too = self._isolator.part.marked(agent) if agent.isolated_parts else set()
+        rest = isolated_too.difference(map(key, hunt.members(hunt.look())))
+        if rest and rest != isolated_too:
+            raise InvalidArgument(f"{len(rest)} others are isolated with it: release agent {agent.name}")
+        steps: list[str] = []
+        self._freezer.thaw_part(agent, hunt, steps)
+        if not agent.stands:
+            self._registry.change(agent.id, freeze_expires_ns=0)
+        if isolated_too and not rest:
+            response.steps.extend(step for step in steps if step != "nothing was in force")
+            self._release(agent, response, freeze=False, isolation=True)
+        else:
+            response.steps.extend(steps)
 
     def _judge(self, response: response_pb2.Response, outcome: Outcome) -> None:
         self._record.left(response, ((process, "", why) for process, why in outcome.holders.items()))
@@ -274,42 +294,7 @@ class Containment:
         """Tell the plane of a kill that it did not ask for."""
         self._announce(agent, order, response_pb2.ACTION_KILL, target)
 
-    def _announce(
-        self,
-        agent: Living,
-        order: Order,
-        action: response_pb2.Action.ValueType = response_pb2.ACTION_UNSPECIFIED,
-        target: Key | None = None,
-    ) -> None:
-        contain = event_pb2.Contain(
-            frozen=agent.frozen,
-            isolated=agent.isolated,
-            freeze_expires_ns=agent.freeze_expires_ns,
-            isolation_expires_ns=agent.isolation_expires_ns,
-            response_id=order.response_id,
-            reason=order.reason,
-            requested_by=order.requested_by,
-            action=action,
-            process=process_pb2.ProcessKey(pid=target[0], start_time_ns=target[1]) if target else None,
-        )
-        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        self._enroller.emit(event_pb2.Event(time_ns=now, agent_id=agent.id, contain=contain))
-
 
 def _must_live(agent: Living, hunt: Hunt, target: Key) -> None:
     if not hunt.members(hunt.look()):
         raise ProcessNotFound(f"process {target[0]} (start {target[1]}) is not a living process of agent {agent.name}")
-
-
-def _expiry(order: Containing) -> int:
-    """When an order ends, boot-time nanoseconds; 0 for never.
-
-    Raises:
-        InvalidArgument: as rubicon.v1.ttl says.
-    """
-    if not order.ttl_ns:
-        return 0
-    try:
-        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) + ttl.checked(order.ttl_ns)
-    except ValueError as error:
-        raise InvalidArgument(str(error)) from None

@@ -1,4 +1,4 @@
-"""Take the network from an agent, and give it back.
+"""Take the network from an agent, or from a part of it, and give it back.
 
 In this order: the kernel's flag, from which on the hooks refuse and the packet programs drop; the per-packet programs are on
 the root too, for sockets that another cgroup's process made or makes for it; every socket that its processes hold gets an
@@ -27,6 +27,7 @@ from sensor.act.allow import Network, parsed, reaches
 from sensor.act.destroy import Wanted, destroy
 from sensor.act.hunt import Hunt
 from sensor.act.namespaces import namespace_of
+from sensor.act.part import Part, flag
 from sensor.act.processes import Key
 from sensor.act.registry import Living
 from sensor.kernel.enums import AgentFlag
@@ -45,6 +46,8 @@ ESTABLISHED, CLOSED, LISTENING = 1, 7, 10
 TCP, UDP, MPTCP = 6, 17, 262
 DESTROYED = (TCP, UDP, MPTCP)
 """The others are dropped packet by packet: they keep nothing back."""
+_HOW = AgentFlag.LOOPBACK | AgentFlag.ALLOWS | AgentFlag.NO_UNIX | AgentFlag.PART
+"""Beside ISOLATED, which it goes with."""
 
 
 @dataclass(slots=True)
@@ -59,13 +62,19 @@ class Outcome:
     """TCP connections that are still established (and dropped, packet by packet)."""
 
 
-def flags(isolation: response_pb2.Isolation, allowed: Mapping[Network, frozenset[int]]) -> tuple[int, int]:
-    """Flags to set and to clear for an isolation that lets this through."""
-    on = AgentFlag.ISOLATED
+def flags(
+    isolation: response_pb2.Isolation, allowed: Mapping[Network, frozenset[int]], part: int = 0
+) -> tuple[int, int]:
+    """Flags to set and to clear for an isolation that lets this through.
+
+    Args:
+        part: its number where only the marked are isolated.
+    """
+    on = AgentFlag.ISOLATED | flag(part)
     on |= AgentFlag.LOOPBACK if isolation.allow_loopback else 0
     on |= AgentFlag.ALLOWS if allowed else 0
     on |= AgentFlag.NO_UNIX if isolation.unix else 0
-    return int(on), int((AgentFlag.LOOPBACK | AgentFlag.ALLOWS | AgentFlag.NO_UNIX) & ~on)
+    return int(on), int(_HOW & ~on)
 
 
 class Isolator:
@@ -75,6 +84,7 @@ class Isolator:
         self._enroller = enroller
         self._kernel = enroller.kernel
         self._patience_s = patience_s
+        self.part = Part(enroller, patience_s)
         self._elsewhere = False
         """Namespaces that an isolated agent is not in any more are still to be looked through: a host may have thousands."""
 
@@ -104,17 +114,24 @@ class Isolator:
         """
         return destroy(self._kernel, lambda: self._wanted(isolated), places)
 
-    def enforce(self, agent: Living, isolation: response_pb2.Isolation) -> None:
-        """The part that denies.
+    def enforce(self, agent: Living, isolation: response_pb2.Isolation, alone: Hunt | None = None) -> None:
+        """What denies.
+
+        Args:
+            alone: of these only; of the whole agent unless given.
 
         Raises:
             InvalidArgument: the allow-list.
             OSError: the kernel refuses (the trie of allowed destinations is full).
         """
         allowed = parsed(isolation.allow)
-        on, off = flags(isolation, allowed)
+        on, off = flags(isolation, allowed, agent.part if alone else 0)
+        if alone:
+            self.part.mark(alone)
         self._kernel.allows.replace(agent.number, allowed)
         self._kernel.agents.set_flags(agent.number, on=on, off=off)
+        if not alone:
+            self.part.clear(agent)
         self._kernel.follow_leavers(True)
         self._kernel.tag_sockets(agent.number)
         self._kernel.isolating(True)  # 25 ms where these hooks were taken off a moment ago: nothing else waits for them
@@ -123,8 +140,9 @@ class Isolator:
         """Give the network back; whether anybody else is isolated is read from the kernel."""
         if self._elsewhere:
             self.destroy([(agent, isolation_of(agent))])
-        every = AgentFlag.ISOLATED | AgentFlag.LOOPBACK | AgentFlag.ALLOWS | AgentFlag.NO_UNIX
-        self._kernel.agents.set_flags(agent.number, off=int(every))
+        self._kernel.agents.set_flags(agent.number, off=int(AgentFlag.ISOLATED | _HOW))
+        if agent.isolated_parts:
+            self.part.clear(agent)
         self._kernel.allows.replace(agent.number, {})
         if not any(state.flags & AgentFlag.ISOLATED for _, state in self._kernel.agents.items()):
             self._kernel.allows.nobody_is_isolated()
@@ -132,6 +150,8 @@ class Isolator:
     def again(self, agents: Iterable[Living]) -> list[tuple[Living, Key, str]]:
         """While some are isolated: sockets that came to them get an owner, or are cut; who holds one that nothing governs."""
         agents = list(agents)
+        for agent in agents:
+            self.part.again(agent)
         self._kernel.tag_sockets(0)
         found = []
         everything = self._kernel.sockets()
@@ -143,8 +163,8 @@ class Isolator:
         by_number = {agent.number: agent for agent in agents}
         for entry in everything:
             holding = by_number.get(entry.agent) if entry.family not in GOVERNED else None
-            if holding:
-                holder, what = (entry.pid, entry.start_time), _family(entry.family)
+            holder, what = (entry.pid, entry.start_time), _family(entry.family)
+            if holding and (holding.wholly_isolated or holder in self.part.marked(holding)):
                 if holding.strict_holders:
                     self._kill(holding, {holder})
                 found.append((holding, holder, what))
@@ -155,7 +175,7 @@ class Isolator:
         wanted = Wanted({each.cookie for each in self._kernel.sockets() if each.denied})
         for agent, isolation in isolated:
             hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), (), None)
-            if hunt.cgroup and not hunt.shares_cgroup():
+            if hunt.cgroup and agent.wholly_isolated and not hunt.shares_cgroup():
                 wanted.cgroups.update(dict.fromkeys(hunt.cgroup.ids(), _spared(isolation)))
         return wanted
 
@@ -181,12 +201,14 @@ class Isolator:
             time.sleep(0.002)
 
     def holders(self, agent: Living) -> dict[Key, str]:
-        """Who of it holds a socket that no hook governs, and which."""
-        return {
+        """Who of it, or of its isolated part, holds a socket that no hook governs, and which."""
+        found = {
             (entry.pid, entry.start_time): f"holds a socket of {_family(entry.family)}, which no hook governs"
             for entry in self._sockets(agent)
             if entry.family not in GOVERNED
         }
+        marked = self.part.marked(agent) if found and agent.isolated_parts else set()
+        return {who: what for who, what in found.items() if not agent.isolated_parts or who in marked}
 
     def _ungoverned(self, agent: Living, isolation: response_pb2.Isolation, outcome: Outcome) -> None:
         deadline = time.monotonic() + self._patience_s

@@ -59,13 +59,22 @@ class Living:
     stopped: list[list[int]] = field(default_factory=list)
     """Processes that were stopped by signal for it, [pid, start time]: those get SIGCONT at the release."""
     isolated: bool = False
-    """Without network by a response, until released."""
+    """Without network by a response, until released; all of it, or the parts."""
+    isolated_parts: list[list[int]] = field(default_factory=list)
+    """Processes that are isolated alone, each with its descendants, [pid, start time]; empty when the whole agent is."""
+    part: int = 0
+    """Number of the last isolation of a part, 0 for none yet."""
     isolation_expires_ns: int = 0
     """When that ends by itself, boot-time nanoseconds; 0 for never."""
     isolation: dict[str, Any] = field(default_factory=dict)
     """What it lets through, as rubicon.v1.Isolation's fields."""
     strict_holders: bool = False
     """Whoever gets hold of a socket that no hook governs is killed."""
+
+    @property
+    def wholly_isolated(self) -> bool:
+        """Not a part of it alone."""
+        return self.isolated and not self.isolated_parts
 
     @property
     def stands(self) -> bool:

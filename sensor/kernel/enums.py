@@ -81,6 +81,7 @@ class TagFlag(IntFlag):
     ROOT = 1
     LEFT = 2
     JOINED = 4
+    PART = 8
 
 
 class AgentFlag(IntFlag):
@@ -96,6 +97,7 @@ class AgentFlag(IntFlag):
     ALLOWS = 128
     NO_UNIX = 256
     ALL_STRANGERS = 512
+    PART = 2146435072
 
 
 class JoinReason(IntEnum):
@@ -141,6 +143,7 @@ class OwnerFlag(IntFlag):
     IN_SYNCED = 65536
     OUT_SYNCED = 131072
     CUT = 262144
+    PART = 2146435072
 
 
 class Guarded(IntEnum):
@@ -162,3 +165,4 @@ class ControlOperation(IntEnum):
     CGROUP_ADD = 6
     CGROUP_DELETE = 7
     ISOLATING_OFF = 8
+    TAG_FLAGS = 9

@@ -55,6 +55,10 @@ class Tags:
         """
         return self._control(ControlOperation.TAG_ADD, pid, agent, start_time, int(flags))
 
+    def flag(self, pid: int, agent: int, start_time: int, on: int = 0, off: int = 0) -> bool:
+        """Set flags of a tag and clear others; False where the pid is not this very process of this agent."""
+        return self._control(ControlOperation.TAG_FLAGS, pid, agent, start_time, int(on), int(off))
+
     def delete(self, pid: int) -> bool:
         """Take a process's tag; False where there is none."""
         return self._control(ControlOperation.TAG_DELETE, pid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf.json_format import MessageToDict
 
 from rubicon.v1 import response_pb2, ttl
-from sensor.act.contain import Containing
+from sensor.act.containing import Containing
 from sensor.act.processes import Key
 from sensor.act.registry import Living
 from sensor.errors import InvalidArgument
@@ -21,10 +21,10 @@ async def freeze(context: Context, peer: Peer, request: Request) -> Reply:
 
 
 async def isolate(context: Context, peer: Peer, request: Request) -> Reply:
-    """{target: agent id or name, reason?, ttl_ns?, allow?, allow_loopback?, unix?, strict?, force?, dry_run?} → {response}."""
-    name, order = text(request, "target"), _order(context, peer, request)
-    found = context.enroller.registry.find
-    return _reply(await context.thread(lambda: context.containment.isolate(found(name), order)))
+    """{target: agent id or name | {pid, start_time?}, reason?, ttl_ns?, allow?, allow_loopback?, unix?, strict?, force?,
+    dry_run?} → {response}."""
+    order = _order(context, peer, request)
+    return _reply(await context.thread(lambda: context.containment.isolate(*_whom(context, request, order))))
 
 
 async def release(context: Context, peer: Peer, request: Request) -> Reply:
@@ -34,7 +34,7 @@ async def release(context: Context, peer: Peer, request: Request) -> Reply:
 
 
 def _whom(context: Context, request: Request, order: Containing) -> tuple[Living, Containing, Key | None]:
-    """What freeze and release take: an agent, or with one of its processes."""
+    """What all three take: an agent, or with one of its processes."""
     target = request.get("target")
     if isinstance(target, dict):
         agent, process = owned(context, target)

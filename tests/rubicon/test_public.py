@@ -24,7 +24,7 @@ PACKAGE = {
 CLIENT = (PACKAGE - {"client"}) | {"AlertFlow", "CoverageFact", "Evidence", "Rule", "Survivor"}
 METHODS = {
     "Client": {
-        "agent", "call", "close", "coverage", "events", "healthy", "kill_process", "pages", "probe", "reload_rules",
+        "agent", "call", "close", "coverage", "events", "healthy", "pages", "probe", "process", "reload_rules",
         "responses", "resuming", "rules", "watch_responses",
     },
     "Agent": {

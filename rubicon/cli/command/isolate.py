@@ -26,7 +26,9 @@ def isolate(
     unix: bool,
     strict: bool,
 ) -> Order:
-    """Take the network from each TARGET, a whole agent: new flows are refused, open ones dropped and cut.
+    """Take the network from each TARGET: new flows are refused, open ones dropped and cut.
+
+    A process (--process) with its descendants, or the whole agent; the rest of the agent could do its errands.
 
     It stays so while plane and sensor are dead; 'release' gives the network back, but not the connections. Sockets
     that no hook governs are reported (exit status 6), or their holders killed with --strict.

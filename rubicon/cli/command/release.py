@@ -12,7 +12,7 @@ from rubicon.cli.respond.order import Order
 def release(order: Callable[..., Order]) -> Order:
     """Undo freeze and isolate of each TARGET, and say what cannot be undone: connections stay cut.
 
-    A process (--process) that was frozen by itself goes on with its descendants; its network is its agent's.
+    A process (--process) that was frozen or isolated by itself goes on, with its descendants.
     """
     return order()
 

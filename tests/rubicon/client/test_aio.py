@@ -72,7 +72,7 @@ async def test_alerts_events_and_kill(world: World, client: AsyncClient) -> None
     assert [each.id async for each in client.responses(AGENT)] == [response.id]
     assert [each async for each in client.watch_responses(response_id=response.id)] == [response]
     assert [each.state async for each in client.agents.list(all=True)] == ["killed"]
-    assert (await client.kill_process(CHILD.pid)).verified
+    assert (await client.process(CHILD.pid).kill()).verified
 
 
 async def test_many_calls_at_once(world: World, client: AsyncClient) -> None:

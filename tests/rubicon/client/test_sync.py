@@ -145,10 +145,23 @@ def test_a_response_is_watched_from_its_request_to_its_proof(world: World, clien
 
 def test_one_process_is_killed_by_its_identity(world: World, client: Client) -> None:
     world.deliver(rollout(Kernel()))
-    assert client.kill_process(CHILD.pid, start_time=CHILD.start_time_ns, reason="only this").verified
+    child = client.process(CHILD.pid, start_time=CHILD.start_time_ns)
+    assert child.kill(reason="only this").verified
     assert world.commands[0].kill.process.pid == CHILD.pid
     with pytest.raises(errors.ProcessNotFound):
-        client.kill_process(CHILD.pid, start_time=CHILD.start_time_ns + 1)
+        client.process(CHILD.pid, start_time=CHILD.start_time_ns + 1).kill()
+
+
+def test_one_process_is_frozen_isolated_and_released(world: World, client: Client) -> None:
+    world.connect(capabilities=["kill", "contain"])
+    world.deliver(rollout(Kernel()))
+    child = client.process(CHILD.pid)
+    done = [child.freeze(ttl=60), child.isolate(allow=["10.0.0.0/8"], reason="why"), child.release()]
+    assert [each.action for each in done] == ["freeze", "isolate", "release"]
+    assert {each.process for each in done} == {(CHILD.pid, CHILD.start_time_ns)}
+    asked = [command.contain for command in world.commands]
+    assert [each.process.pid for each in asked] == [CHILD.pid] * 3
+    assert (asked[0].ttl_ns, list(asked[1].isolation.allow)) == (60 * 10**9, ["10.0.0.0/8"])
 
 
 def test_a_watch_begins_with_what_exists_and_goes_on(world: World, client: Client) -> None:

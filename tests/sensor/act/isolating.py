@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from rubicon.v1 import response_pb2
-from sensor.act.contain import Containing
+from sensor.act.containing import Containing
 from sensor.act.registry import Living
 from tests.sensor.act.stage import Stage
 

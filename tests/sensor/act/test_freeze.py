@@ -11,7 +11,7 @@ import pytest
 
 from rubicon.v1 import response_pb2
 from sensor.act.cgroup import Cgroup
-from sensor.act.contain import Containing
+from sensor.act.containing import Containing
 from sensor.act.enrol import Facts
 from sensor.act.kill import Order
 from sensor.errors import InvalidArgument, ProcessNotFound, TargetProtected

@@ -13,7 +13,7 @@ import pytest
 
 from rubicon.v1 import event_pb2, response_pb2
 from sensor.act.cgroup import Cgroup
-from sensor.act.contain import Containing
+from sensor.act.containing import Containing
 from sensor.act.enrol import Facts
 from sensor.errors import InvalidArgument
 from sensor.kernel import host

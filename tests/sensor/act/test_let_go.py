@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sensor.act.cgroup import Cgroup
-from sensor.act.contain import Containing
+from sensor.act.containing import Containing
 from sensor.act.let_go import let_go
 from tests.sensor.act.stage import Stage, until
 

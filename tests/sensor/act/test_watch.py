@@ -8,7 +8,7 @@ import time
 import pytest
 
 from sensor.act.cgroup import Cgroup
-from sensor.act.contain import Containing
+from sensor.act.containing import Containing
 from sensor.errors import AgentNotFound, InvalidArgument
 from sensor.kernel.enums import AgentFlag
 from tests.sensor.act.stage import Stage, until

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sensor.act.contain import Containing
+from sensor.act.containing import Containing
 from sensor.guard.guard import Guard
 from sensor.kernel.enums import AgentFlag
 from tests.sensor.act.conftest import stage
