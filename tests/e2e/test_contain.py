@@ -89,6 +89,26 @@ def test_isolate_and_release(host: Host, outside: socket.socket) -> None:
     end(host, running)
 
 
+@pytest.mark.parametrize("plane", ["through the plane", "--local"])
+def test_one_process_is_isolated_and_its_agent_goes_on(host: Host, outside: socket.socket, plane: str) -> None:
+    local = ["--local"] * (plane == "--local")
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as other:
+        ports = [str(each.getsockname()[1]) for each in (outside, other)]
+        script = 'for port; do python3 -S -c "$0" "$port" & done; wait'
+        running = start(host, "talk", "sh", "-c", script, KNOCK, *ports)
+        until(lambda: heard(outside) and heard(other))
+        [pid] = [each["pid"] for each in host.json("tree", "talk") if each["argv"][-1] == ports[0]]
+        assert [each["state"] for each in host.json("isolate", *local, "--process", str(pid))] == ["verified"]
+        assert silent(outside)
+        assert heard(other)
+        assert state(host, "talk") == (False, False)  # not all of it
+        assert [each["state"] for each in host.json("release", *local, "--process", str(pid))] == ["verified"]
+        until(lambda: heard(outside))
+        told = [each["action"] for each in host.json("audit", "list") if f"process {pid}" in each["target"]]
+        assert set(told) == {"isolate", "release"}
+    end(host, running)
+
+
 def test_freeze_with_a_time(host: Host, outside: socket.socket) -> None:
     running = start(host, "busy", "/usr/bin/python3", "-S", "-c", KNOCK, str(outside.getsockname()[1]))
     assert heard(outside)
