@@ -17,7 +17,7 @@ from pyroute2.netlink import NLM_F_REQUEST, NLM_F_ROOT
 from pyroute2.netlink.diag import SOCK_DIAG_BY_FAMILY, inet_diag_req
 from pyroute2.netlink.exceptions import NetlinkError
 
-from sensor.act.destroy import Wanted
+from sensor.act.wanted import Wanted
 
 _FAMILIES = (2, 10)
 _PROTOCOLS = (6, 17)

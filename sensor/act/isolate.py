@@ -24,12 +24,13 @@ from google.protobuf.json_format import ParseDict
 
 from rubicon.v1 import response_pb2
 from sensor.act.allow import Network, parsed, reaches
-from sensor.act.destroy import Wanted, destroy
+from sensor.act.destroy import destroy
 from sensor.act.hunt import Hunt
 from sensor.act.namespaces import namespace_of
 from sensor.act.part import Part, flag
 from sensor.act.processes import Key
 from sensor.act.registry import Living
+from sensor.act.wanted import Wanted
 from sensor.kernel.enums import AgentFlag
 from sensor.kernel.sockets import SocketEntry
 
