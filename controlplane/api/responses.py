@@ -120,7 +120,8 @@ class ResponseServicer(response_service_pb2_grpc.ResponseServiceServicer):
         if len(found) > size:
             found = found[:size]
             token = paging.token(convert.nanoseconds(found[-1].requested_at), found[-1].id)
-        return response_service_pb2.ListResponsesResponse(responses=found, next_page_token=token)
+        now = [self._responder.ledger.now(response) for response in found]
+        return response_service_pb2.ListResponsesResponse(responses=now, next_page_token=token)
 
     async def WatchResponses(  # noqa: N802
         self, request: response_service_pb2.WatchResponsesRequest, context: Any
@@ -140,7 +141,8 @@ class ResponseServicer(response_service_pb2_grpc.ResponseServiceServicer):
         with self._hub.watch_responses(agent_id) as watch:
             existing = [await self._get(request.id)] if request.id else []
             if request.include_existing and not request.id:
-                existing = await asyncio.to_thread(self._store.entities.responses, agent_id=agent_id, limit=EXISTING)
+                stored = await asyncio.to_thread(self._store.entities.responses, agent_id=agent_id, limit=EXISTING)
+                existing = [self._responder.ledger.now(response) for response in stored]
             # What came until now may be in what was read, or before it.
             behind, read = watch.waiting, {response.id: response for response in existing}
             yield Watched()
@@ -178,7 +180,7 @@ class ResponseServicer(response_service_pb2_grpc.ResponseServiceServicer):
         found = await asyncio.to_thread(self._store.entities.response, response_id)
         if found is None:
             raise NotFound(f"there is no response {response_id!r}")
-        return found
+        return self._responder.ledger.now(found)
 
 
 def _stage(response: response_pb2.Response) -> int:

@@ -28,6 +28,8 @@ class Ledger:
         """Is told of a response that is applied and not verified yet: nothing is lost with it, so it costs no write."""
         self._begun: dict[str, response_pb2.Response | None] = {}
         """Response whose request is not durable yet → it as applied, for who watches it once they know of the request."""
+        self._applied: dict[str, response_pb2.Response] = {}
+        """Those under way that a host said to be applied: nothing is lost with that either."""
 
     async def agent(self, text: str) -> agent_pb2.Agent | None:
         """By id, name or unique id prefix."""
@@ -84,10 +86,16 @@ class Ledger:
         told.CopyFrom(message)
         told.state = response_pb2.RESPONSE_STATE_APPLIED
         told.steps[:] = said.steps
+        self._applied[message.id] = told
         if message.id in self._begun:
             self._begun[message.id] = told
         else:
             self.watching(told)
+
+    def now(self, stored: response_pb2.Response) -> response_pb2.Response:
+        """A response as it is at this moment: applied, where the store has it as requested still."""
+        requested = stored.state == response_pb2.RESPONSE_STATE_REQUESTED
+        return self._applied.get(stored.id, stored) if requested else stored
 
     async def done(self, message: response_pb2.Response, agent: Agent | None = None) -> response_pb2.Response:
         """Make durable what became of it, as keep() does.
@@ -104,6 +112,8 @@ class Ledger:
             raise StoreUnavailable(
                 f"the host did it ({state}), and the record of it is not stored: {error.message}", error.hint
             ) from error
+        finally:
+            self._applied.pop(message.id, None)
 
     async def keep(self, message: response_pb2.Response, agent: Agent | None = None) -> response_pb2.Response:
         """Make a response durable as it is, as save() does."""

@@ -164,6 +164,29 @@ async def test_a_watch_sees_it_requested_applied_and_verified(stage: Stage) -> N
     assert (applied.reason, applied.requested_by) == ("it tunnels", verified.requested_by)
 
 
+async def test_whoever_asks_meanwhile_sees_it_applied(stage: Stage) -> None:
+    link = await stage.connect()
+    await link.deliver([Kernel().enrol(ROOT)])
+    api = stage.api()
+    seen: list[response_pb2.Response] = []
+
+    async def look(command: sensor_service_pb2.Command) -> Result:
+        result = await applied_first(link, command)
+        async with asyncio.timeout(10):
+            while not seen or seen[-1].state != APPLIED:
+                listed = (await api.ListResponses(response_service_pb2.ListResponsesRequest())).responses
+                got = await api.GetResponse(response_service_pb2.GetResponseRequest(id=listed[0].id))
+                existing = aiter(api.WatchResponses(Watch(include_existing=True)))
+                first = (await take(existing, 2))[1].response
+                seen[:] = [listed[0], got.response, first]
+        return result
+
+    answer, _ = await asyncio.gather(api.Kill(kill()), link.answer(look))
+    assert [(each.state, list(each.steps)) for each in seen] == [(APPLIED, ["condemned"])] * 3
+    got = await api.GetResponse(response_service_pb2.GetResponseRequest(id=answer.response.id))
+    assert got.response == answer.response
+
+
 async def test_freezing_is_watched_too(stage: Stage) -> None:
     link = await stage.connect(capabilities=["kill", "contain"])
     await link.deliver([Kernel().enrol(ROOT)])
