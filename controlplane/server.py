@@ -126,7 +126,9 @@ class Plane:
         carrier = Carrier(self._obey, self.sensors.wait_for, self.pipeline, self.audit, self.follower)
         self.gate = Gate(carrier, self._waits, self._drops, carrier.alive, self._minute)
         deeds = Deeds(self.store, self.audit, self.pipeline.agent, self.responder.ledger.is_begun)
-        self.intake = Intake(self.store, self.pipeline.apply, self.gate, self.responder.ended, deeds, self.precedence)
+        self.intake = Intake(
+            self.store, self.pipeline.apply, self.gate, self.responder.followed.ended, deeds, self.precedence
+        )
         self.store.writer.listeners.append(self.hub.published)
         if metrics:
             self.store.writer.listeners.append(metrics.published)
@@ -159,7 +161,7 @@ class Plane:
         gc.set_threshold(50_000, 20, 100)
         followed = await asyncio.to_thread(self.store.entities.followed_responses)
         await asyncio.to_thread(self.follower.resumed, followed)
-        self.responder.follow(followed)
+        await self.responder.followed.take_up(followed)
         self.sensors.open()
 
     async def _resume(self) -> None:

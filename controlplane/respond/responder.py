@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable
 
 from controlplane import logs
 from controlplane.errors import AgentEnded, AgentNotFound, PlaneError, ProcessNotFound, StoreUnavailable, from_sensor
-from controlplane.model import Agent, Boot, ProcessKey, Response, ResponseWanted, Survivor, is_followed
+from controlplane.model import Boot, ProcessKey, Response, ResponseWanted, Survivor
 from controlplane.respond.asked import Asked
 from controlplane.respond.contain import Container
+from controlplane.respond.followed import Followed
 from controlplane.respond.ledger import Ledger
 from controlplane.respond.ports import Sender, Trees
 from controlplane.respond.target import Resolved, resolve
@@ -59,8 +60,7 @@ class Responder:
         self._container = Container(sender, trees, self.ledger, timeout, wall_clock)
         self._stopping = False
         self._running: dict[tuple[str, ProcessKey | None, bool], asyncio.Task[response_pb2.Response]] = {}
-        self._followed: dict[str, list[response_pb2.Response]] = {}
-        """Agent id → its kills that left somebody (condemned, not yet dead)."""
+        self.followed = Followed(trees, self.ledger, wall_clock)
 
     async def kill(self, target: response_pb2.Target, asked: Asked) -> response_pb2.Response:
         """End the target; returns when that is verified or has failed. A caller that goes away does not stop it.
@@ -84,7 +84,7 @@ class Responder:
         own.CopyFrom(response)
         own.id, own.alert_id, own.requested_by, own.reason = asked.response_id, asked.alert_id, asked.by, asked.reason
         own.steps.append(f"by response {response.id}")
-        self.follow([own])
+        self.followed.add([own])
         return await self.ledger.keep(own)
 
     async def obey(self, wanted: ResponseWanted) -> response_pb2.Response:
@@ -125,29 +125,6 @@ class Responder:
                 await self._kill_found(found, asked)
             except PlaneError as error:
                 _log.warning("resumed response failed", response=message.id, agent=message.agent_id, error=str(error))
-
-    def follow(self, responses: Iterable[response_pb2.Response]) -> None:
-        """Kills that left somebody are verified once their agent has ended; those of a plane before as well."""
-        for response in responses:
-            if is_followed(response):
-                self._followed.setdefault(response.agent_id, []).append(response)
-
-    async def ended(self, agents: Iterable[Agent]) -> None:
-        """Agents that changed: a kill that left somebody (a process in D state) is verified once the agent has ended.
-
-        Raises:
-            StoreUnavailable: it could not be stored.
-        """
-        for agent in agents:
-            for response in self._followed.pop(agent.id, ()) if agent.ended else ():
-                now = self._now()
-                response.state = VERIFIED
-                del response.survivors[:]
-                response.error = ""
-                response.steps.append("agent ended")
-                response.elapsed_ns = now - convert.nanoseconds(response.requested_at)
-                response.finished_at.CopyFrom(convert.stamp(now))
-                await self.ledger.keep(response, self._trees.killed(agent.id, response.reason, now))
 
     async def stop(self) -> None:
         """The plane stops: what is under way stays as it is stored, so that resume() goes on with it."""
@@ -243,7 +220,7 @@ class Responder:
         elif response.state == VERIFIED and not by_itself:
             agent = self._trees.part_killed(response.agent_id, response.process, response.reason)
         settled = convert.response(response)
-        self.follow([settled])
+        self.followed.add([settled])
         return await self.ledger.done(settled, agent)
 
     async def _has_ended(self, agent_id: str) -> bool:

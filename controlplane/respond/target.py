@@ -29,6 +29,11 @@ class Resolved:
         return self.agent.state == agent_pb2.AGENT_STATE_PENDING
 
 
+def is_detached(agent: agent_pb2.Agent) -> bool:
+    """Its watch was ended while processes went on."""
+    return agent.state == agent_pb2.AGENT_STATE_FINISHED and bool(agent.processes)
+
+
 async def resolve(target: response_pb2.Target, ledger: Ledger, trees: Trees) -> Resolved:
     """Find the target.
 
@@ -48,7 +53,7 @@ async def resolve(target: response_pb2.Target, ledger: Ledger, trees: Trees) -> 
     live = trees.agent(agent.id)
     boot = live.boot if live is not None and live.boot is not None else Boot(agent.host, agent.root.boot_id)
     ended = live.ended if live is not None else agent.state != agent_pb2.AGENT_STATE_RUNNING
-    if agent.state == agent_pb2.AGENT_STATE_FINISHED and agent.processes:
+    if is_detached(agent):
         raise AgentEnded(
             f"agent {agent.name} was finished and {agent.processes} of its processes went on unwatched",
             "end them by other means: Rubicon does not follow them any more",

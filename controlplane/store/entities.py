@@ -232,11 +232,10 @@ class EntityReader:
         return self._bodies(response_pb2.Response, statement)
 
     def followed_responses(self) -> list[response_pb2.Response]:
-        """Kills that left somebody of an agent that lives, oldest first."""
-        columns, agents = schema.responses.c, schema.agents.c
-        living = select(agents.id).where(agents.state.in_(LIVING))
+        """Kills that left somebody and are not verified yet, oldest first."""
+        columns = schema.responses.c
         failed = select(columns.body).where(columns.state == response_pb2.RESPONSE_STATE_FAILED)
-        found = failed.where(columns.agent_id.in_(living)).order_by(columns.requested_ns)
+        found = failed.order_by(columns.requested_ns)
         return [each for each in self._bodies(response_pb2.Response, found) if is_followed(each)]
 
     def stopped_since(self, since_ns: int) -> list[tuple[str, str, int]]:

@@ -287,11 +287,40 @@ async def test_what_is_left_is_named_and_followed(plane: Plane, state: int) -> N
     assert [(s.id.pid, s.comm, s.why) for s in response.survivors] == [(12, "dd", "condemned, not yet dead")]
     assert (await plane.stored_agent()).state == agent_pb2.AGENT_STATE_RUNNING
     changes = await plane.take(plane.kernel.finish("killed"))
-    await plane.responder.ended(changes.agents)
+    await plane.responder.followed.ended(changes.agents)
     stored = await asyncio.to_thread(plane.store.entities.response, response.id)
     assert stored is not None
     assert (stored.state, len(stored.survivors), stored.error) == (VERIFIED, 0, "")
     assert (await plane.stored_agent()).reason == "it tunnels"
+
+
+async def left_somebody(plane: Plane) -> response_pb2.Response:
+    left = response_pb2.Survivor(id=process_pb2.ProcessId(pid=12, start_time_ns=12000), why="D state")
+    plane.answer = done(FAILED, survivors=[left])
+    return await plane.responder.kill(agent_target(), BY)
+
+
+async def test_who_is_left_when_the_watch_ends_is_not_said_to_be_dead(plane: Plane) -> None:
+    await plane.tree()
+    response = await left_somebody(plane)
+    changes = await plane.take(plane.kernel.finish("finished"))
+    await plane.responder.followed.ended(changes.agents)
+    stored = await asyncio.to_thread(plane.store.entities.response, response.id)
+    assert stored is not None
+    assert (stored.state, [each.id.pid for each in stored.survivors]) == (FAILED, [12])
+    await plane.responder.followed.take_up(await asyncio.to_thread(plane.store.entities.followed_responses))
+    assert await asyncio.to_thread(plane.store.entities.response, response.id) == stored
+
+
+async def test_a_plane_that_died_before_it_verified_does_so_when_it_is_back(plane: Plane) -> None:
+    await plane.tree()
+    response = await left_somebody(plane)
+    await plane.take(plane.kernel.finish("killed"))
+    await plane.responder.followed.take_up(await asyncio.to_thread(plane.store.entities.followed_responses))
+    stored = await asyncio.to_thread(plane.store.entities.response, response.id)
+    assert stored is not None
+    assert (stored.state, len(stored.survivors)) == (VERIFIED, 0)
+    assert not await asyncio.to_thread(plane.store.entities.followed_responses)
 
 
 async def test_policy_is_obeyed_and_resumed_after_a_restart(plane: Plane) -> None:
