@@ -68,7 +68,7 @@ class Metrics:
     def published(self, _: int, write: Write) -> None:
         """A write has become durable."""
         self._events.inc(len(write.events))
-        for response in write.responses:
+        for response in {each.id: each for each in write.responses}.values():  # as each is after this write
             self._responses.labels(word(response), outcome(response)).inc()
             verified = response.state == response_pb2.RESPONSE_STATE_VERIFIED
             if verified and response.elapsed_ns:  # 0: there was nothing to do

@@ -62,8 +62,8 @@ class Ledger:
         Raises:
             StoreUnavailable: it never becomes durable (the plane is stopping, its writer has died).
         """
+        writing = self._submit(message, None)
         self._begun[message.id] = None
-        writing = asyncio.create_task(self.keep(message), name=f"request {message.id}")
         writing.add_done_callback(functools.partial(self._durable, message.id))
         await asyncio.wait({writing}, timeout=patience)
         if writing.done():
@@ -73,11 +73,9 @@ class Ledger:
         """The plane asked a host for it, and the request is not durable yet."""
         return response_id in self._begun
 
-    def _durable(self, response_id: str, writing: asyncio.Task[response_pb2.Response]) -> None:
+    def _durable(self, response_id: str, writing: asyncio.Future[int]) -> None:
         applied = self._begun.pop(response_id, None)
-        if not writing.cancelled() and (error := writing.exception()) is not None:
-            _log.error("request not stored", response=response_id, error=str(error))
-        elif applied is not None:
+        if not writing.cancelled() and writing.exception() is None and applied is not None:
             self.watching(applied)
 
     def applied(self, message: response_pb2.Response, said: response_pb2.Response) -> None:
@@ -101,31 +99,47 @@ class Ledger:
         """Make durable what became of it, as keep() does.
 
         Raises:
-            StoreUnavailable: it was done, and what became of it could not be stored.
+            StoreUnavailable: it was done, and what became of it is not stored yet.
         """
-        if message.id in self._begun:
-            self._begun[message.id] = None  # nobody is told that it is applied after what became of it
+        applied = self._begun.get(message.id)
+        if applied is not None:
+            self._begun[message.id] = None  # told together with this, since its request is not yet
         try:
-            return await self.keep(message, agent)
+            return await self.keep(message, agent, applied)
         except StoreUnavailable as error:
             state = response_pb2.ResponseState.Name(message.state).removeprefix("RESPONSE_STATE_").lower()
             raise StoreUnavailable(
-                f"the host did it ({state}), and the record of it is not stored: {error.message}", error.hint
+                f"the host did it ({state}), and the record of it is not stored yet: {error.message}", error.hint
             ) from error
         finally:
             self._applied.pop(message.id, None)
 
-    async def keep(self, message: response_pb2.Response, agent: Agent | None = None) -> response_pb2.Response:
-        """Make a response durable as it is, as save() does."""
+    async def keep(
+        self, message: response_pb2.Response, agent: Agent | None = None, before: response_pb2.Response | None = None
+    ) -> response_pb2.Response:
+        """Make a response durable as it is, as save() does.
+
+        Args:
+            before: what watchers are told first.
+
+        Raises:
+            StoreUnavailable: it is not yet. It waits its turn, as the next state of the same response would be: one that were
+                withdrawn could leave an older state as the last.
+        """
+        await self._store.writer.wait(self._submit(message, agent, before))
+        return message
+
+    def _submit(
+        self, message: response_pb2.Response, agent: Agent | None, before: response_pb2.Response | None = None
+    ) -> asyncio.Future[int]:
         told = response_pb2.Response()  # watchers see it as it is now, whatever becomes of it
         told.CopyFrom(message)
-        write = Write(responses=[told])
+        write = Write(responses=[before, told] if before is not None else [told])
         write.rows.put(schema.responses, convert.response_row(told))
         if agent is not None and agent.boot is not None:
             write.rows.put(schema.agents, convert.agent_row(agent, self._store.number(agent.boot)))
         # an agent's row must not overtake the batches that its counts come from
-        await self._store.writer.commit(write, urgent=agent is None)
-        return message
+        return self._store.writer.submit(write, urgent=agent is None)
 
     async def fail(self, message: response_pb2.Response, error: PlaneError, wall_ns: int) -> None:
         """It could not be done, and is not tried again. That this is not stored is for the log: the caller learns `error`."""

@@ -132,6 +132,17 @@ class Writer:
         except TimeoutError:
             raise self.failure or StoreUnavailable("the store did not answer in time") from None
 
+    async def wait(self, writing: asyncio.Future[int]) -> int:
+        """Wait for what was submitted, without withdrawing it when it takes too long.
+
+        Raises:
+            StoreUnavailable: it is not written in time, and may be later; or the writer has died.
+        """
+        await asyncio.wait({writing}, timeout=self._settings.give_up)
+        if not writing.done():
+            raise self.failure or StoreUnavailable("the store did not answer in time")
+        return await writing
+
     async def room(self) -> None:
         """Wait until fewer events than the limit wait for the disk.
 
