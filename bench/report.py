@@ -17,8 +17,9 @@ HEAD = """# Performance
 
 Written by `make bench`; do not edit. Each figure is the median of pairs or runs, with the 95 % bootstrap interval of that
 median; what is compared ran in turn in the same run. A row holds when its interval includes or lies below the bar. Workloads
-report the minimum over their batches; their source is `bench/programs/`. "Not enrolled" is a process that no agent owns while
-plane and sensor run with the default hooks; "enrolled" is the same program under `rubicon run`.
+report the minimum over their batches; their source is `bench/programs/`. Micro workloads (not whole jobs) run with their other
+end on one processor, so that the scheduler's choice of it is no difference between what is compared. "Not enrolled" is a
+process that no agent owns while plane and sensor run with the default hooks; "enrolled" is the same under `rubicon run`.
 """
 
 
