@@ -11,7 +11,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 extern int bpf_sock_destroy(struct sock_common *sock) __ksym;
 
-/* An agent's socket that never got an owner, by the cgroup that made it; not where a stranger may have made it. */
+/* An agent's socket that never got an owner, by the cgroup that made it; not where a stranger may have made it. 0 for nobody's. */
 static __always_inline __u64 maker_of(struct sock *sk)
 {
 	struct cgroup *cgroup = BPF_CORE_READ(sk, sk_cgrp_data.cgroup);
@@ -33,16 +33,19 @@ static __always_inline __u64 maker_of(struct sock *sk)
 
 static __always_inline bool denied(const struct owner *owner, struct sock *sk, struct tcp_sock *tcp)
 {
+	struct agent_state *state;
 	__u64 agent;
 
 	if (owner && (owner->flags & OWNER_CUT))
 		return true;
 	if (owner && owner->agent) {
-		if (verdict_sock(owner->agent, owner->flags & OWNER_PART, sk))
+		if (verdict_sock(owner->agent, owner_mark(owner, agent_get(owner->agent)), sk))
 			return true;
 	} else {
 		agent = maker_of(sk);
-		if (agent && verdict_sock(agent, 0, sk))
+		state = agent ? agent_get(agent) : 0;
+		/* whose of it is not known: the isolated part's as well */
+		if (state && verdict_sock(agent, state->flags, sk))
 			return true;
 	}
 	agent = tcp ? holder_above(tcp) : 0;

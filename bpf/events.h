@@ -74,10 +74,10 @@ enum event_flag {
 };
 
 enum tag_flag {
-	TAG_ROOT = 1 << 0,   /* root process of its agent */
-	TAG_LEFT = 1 << 1,   /* has left its agent's cgroup */
-	TAG_JOINED = 1 << 2, /* tagged because it joined the agent's cgroup */
-	TAG_PART = 1 << 3,   /* of the part of its agent that is isolated; its children too */
+	TAG_ROOT = 1 << 0,	/* root process of its agent */
+	TAG_LEFT = 1 << 1,	/* has left its agent's cgroup */
+	TAG_JOINED = 1 << 2,	/* tagged because it joined the agent's cgroup */
+	TAG_PART = 0x7FF << 20, /* of the isolated part of its agent, its children too: when these bits are those of AGENT_PART */
 };
 
 enum agent_flag {
@@ -91,7 +91,7 @@ enum agent_flag {
 	AGENT_ALLOWS = 1 << 7,	      /* isolated, but for what the allow trie holds */
 	AGENT_NO_UNIX = 1 << 8,	      /* isolated, from AF_UNIX as well */
 	AGENT_ALL_STRANGERS = 1 << 9, /* a stranger found no room in its map: nobody is tagged by its place any more */
-	AGENT_PART = 0x7FF << 20,     /* not 0: isolated are only marked processes (TAG_PART) and sockets (OWNER_PART) */
+	AGENT_PART = 0x7FF << 20,     /* not 0: isolated is only what is marked with these bits: TAG_PART, OWNER_PART */
 };
 
 enum join_reason {

@@ -64,6 +64,17 @@ static __always_inline __u64 fork_untagged(struct task_struct *maker, struct tas
 	return BPF_CORE_READ(maker, cgroups, dfl_cgrp) == BPF_CORE_READ(child, cgroups, dfl_cgrp) ? place.agent : 0;
 }
 
+/* The maker was marked by another CPU since it was asked, or the sensor tagged the child first, without the mark. */
+static __always_inline void fork_mark(__u32 child_pid, const struct tag *fresh, __u32 mark)
+{
+	struct tag *tag = LOOKUP(tags, &child_pid);
+
+	if (tag && tag->start_time == fresh->start_time && (tag->flags & TAG_PART) != mark) {
+		BITS_CLEAR(&tag->flags, TAG_PART);
+		BITS_SET(&tag->flags, mark);
+	}
+}
+
 static __always_inline void fork_tagged(struct task_struct *maker, struct task_struct *child, struct tag *tag)
 {
 	struct agent_state *state = agent_get(tag->agent);
@@ -78,6 +89,8 @@ static __always_inline void fork_tagged(struct task_struct *maker, struct task_s
 	fresh.start_time = BPF_CORE_READ(child, start_boottime);
 	fresh.flags = (outside ? TAG_LEFT : 0) | (tag->flags & TAG_PART);
 	tag_add(child_pid, &fresh);
+	if (tag->flags & TAG_PART)
+		fork_mark(child_pid, &fresh, tag->flags & TAG_PART);
 	fork_emit(maker, child, tag, place.id);
 	if (outside && !(tag->flags & TAG_LEFT)) {
 		/* born outside: as if it had left */

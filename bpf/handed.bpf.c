@@ -34,7 +34,7 @@ int BPF_PROG(handed_send, struct sock *sk, int result, int flags)
 	if (!tag || !sock_inet(sk))
 		return 0;
 	state = agent_get(tag->agent);
-	if (state && state_isolates(state, tag_mark(tag)))
+	if (state && state_isolates(state, tag->flags))
 		held(sk, tag, bpf_get_current_pid_tgid() >> 32);
 	return 0;
 }
@@ -87,17 +87,18 @@ int handed_egress(struct __sk_buff *skb)
 	if (tag && (tcp ? segment_of_current(tcp) : datagram_of_current(sk))) {
 		state = agent_get(tag->agent);
 		/* whoever sends counts where he may not; else who holds the socket above */
-		if (!agent || (state && state_isolates(state, tag_mark(tag)))) {
+		if (!agent || (state && state_isolates(state, tag->flags))) {
 			agent = tag->agent;
-			mark = tag_mark(tag);
+			mark = tag->flags;
 		}
 	}
-	if (!agent || !verdict_skb(skb, agent, mark, true))
+	state = agent ? agent_get(agent) : 0;
+	if (!state || !verdict_skb(skb, agent, state, mark, true))
 		return PASS;
 	owner = tcp ? bpf_sk_storage_get(&owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
 	if (owner && owner->agent != agent)
 		BITS_SET(&owner->flags, OWNER_CUT);
-	else if (owner)
-		owner_mark(owner, agent_get(agent));
+	else if (owner && owner_mark(owner, state) != (state->flags & AGENT_PART))
+		owner_mark_set(owner, state->flags & AGENT_PART, 0);
 	return packet_reset(skb) ? PASS : DROP; /* as payload.bpf.c */
 }

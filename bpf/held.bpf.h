@@ -35,21 +35,18 @@ static __always_inline __u64 held(struct sock *sk, const struct tag *tag, __u32 
 	if (sk->sk_protocol == IPPROTO_MPTCP)
 		held_above(cookie, tag);
 	if (owner->agent == tag->agent) {
-		/* what its isolated part holds is taken from all who hold it */
-		if (tag->flags & TAG_PART)
-			owner_mark(owner, agent_get(tag->agent));
+		owner_held(owner, tag);
 		return 0;
 	}
 	if (owner->agent) {
-		if (!(owner->flags & OWNER_CUT) && sk->__sk_common.skc_dport && verdict_sock(tag->agent, tag_mark(tag), sk))
+		if (!(owner->flags & OWNER_CUT) && sk->__sk_common.skc_dport && verdict_sock(tag->agent, tag->flags, sk))
 			BITS_SET(&owner->flags, OWNER_CUT);
 		return 0;
 	}
 	owner->agent = tag->agent;
 	owner->start_time = tag->start_time;
 	owner->pid = pid;
-	if (tag->flags & TAG_PART)
-		owner_mark(owner, agent_get(tag->agent));
+	owner_held(owner, tag);
 	owner->opened_ns = bpf_ktime_get_boot_ns();
 	owner->netns_cookie = sk->__sk_common.skc_net.net->net_cookie;
 	record = EMIT_RESERVE(flow_event, EVENT_SOCKET, CLASS_BULK, tag->agent, pid, tag->start_time);

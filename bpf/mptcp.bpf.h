@@ -14,11 +14,12 @@
 static __always_inline void held_above(__u64 cookie, const struct tag *tag)
 {
 	struct agent_state *state = agent_get(tag->agent);
-	__u64 part = state ? (__u64)((state->flags & AGENT_PART) >> 20) << 48 : 0;
-	__u64 holder = tag->agent | (tag->flags & TAG_PART ? part : 0);
+	__u32 part = state ? state->flags & AGENT_PART : 0;
+	__u64 marked = tag->agent | (__u64)(part >> 20) << 48;
+	__u64 holder = (tag->flags & TAG_PART) == part ? marked : tag->agent;
 	__u64 *known = LOOKUP(held_mptcp, &cookie);
 
-	if (!known || *known != (tag->agent | part))
+	if (!known || *known != marked)
 		UPDATE(held_mptcp, &cookie, &holder, BPF_ANY);
 }
 

@@ -56,5 +56,5 @@ int multicast(struct bpf_sockopt *ctx)
 		return PASS;
 	tag = tag_current();
 	state = tag ? agent_get(tag->agent) : 0;
-	return state && state_isolates(state, tag_mark(tag)) ? REFUSE : PASS;
+	return state && state_isolates(state, tag->flags) ? REFUSE : PASS;
 }

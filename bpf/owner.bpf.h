@@ -23,20 +23,53 @@ static __always_inline void owner_restart(struct owner *owner, __u64 now)
 	owner->packets_out = 0;
 	owner->payloads_in = 0;
 	owner->payloads_out = 0;
-	owner->flags &= OWNER_PART;
+	owner->flags &= OWNER_PART | OWNER_REST;
 	__builtin_memset(owner->head_in, 0, sizeof(owner->head_in));
 	__builtin_memset(owner->head_out, 0, sizeof(owner->head_out));
 }
 
-/* The isolated part of an agent with this STATE holds a socket. The bits are another's at each isolation, so none is ever taken away. */
-static __always_inline void owner_mark(struct owner *owner, const struct agent_state *state)
+/*
+ * The mark of a socket of an agent with this STATE: AGENT_PART's bits when it is the isolated part's, else 0. What is in nobody's
+ * hands (closed, in a queue, on its way from one process to another, of a ring) is its maker's; and where that one is gone, the
+ * part's, until somebody of the rest alone is seen to hold it.
+ */
+static __always_inline __u32 owner_mark(const struct owner *owner, const struct agent_state *state)
 {
-	__u32 mark = state ? state->flags & AGENT_PART : 0;
+	__u32 part = state ? state->flags & AGENT_PART : 0;
+	struct tag *maker;
 
-	if ((owner->flags & OWNER_PART) == mark)
+	if (!part)
+		return 0;
+	if ((owner->flags & OWNER_PART) == part)
+		return owner->flags & OWNER_REST ? 0 : part;
+	maker = tag_find(owner->pid);
+	if (maker && maker->start_time == owner->start_time && (maker->flags & TAG_PART) != part)
+		return 0;
+	return part;
+}
+
+/* From now on the isolated part's (MARK: its bits), or the rest's as well as known. */
+static __always_inline void owner_mark_set(struct owner *owner, __u32 mark, __u32 rest)
+{
+	BITS_CLEAR(&owner->flags, OWNER_PART | OWNER_REST);
+	BITS_SET(&owner->flags, mark | rest);
+}
+
+/* The process with this TAG holds a socket of its agent. What the isolated part holds is taken from all, and is never the rest's again. */
+static __always_inline void owner_held(struct owner *owner, const struct tag *tag)
+{
+	struct agent_state *state = agent_get(tag->agent);
+	__u32 part = state ? state->flags & AGENT_PART : 0;
+	bool known = (owner->flags & OWNER_PART) == part;
+
+	if (!part)
 		return;
-	BITS_CLEAR(&owner->flags, OWNER_PART);
-	BITS_SET(&owner->flags, mark);
+	if ((tag->flags & TAG_PART) == part) {
+		if (!known || (owner->flags & OWNER_REST))
+			owner_mark_set(owner, part, 0);
+	} else if (!known) {
+		owner_mark_set(owner, part, OWNER_REST);
+	}
 }
 
 /* Make the current process, which TAG tags, the holder of a socket. */
@@ -45,8 +78,8 @@ static __always_inline void owner_take(struct owner *owner, const struct tag *ta
 	owner->agent = tag->agent;
 	owner->start_time = tag->start_time;
 	owner->pid = bpf_get_current_pid_tgid() >> 32;
-	if (tag->flags & TAG_PART)
-		owner_mark(owner, agent_get(tag->agent));
+	if (isolating_on())
+		owner_held(owner, tag);
 }
 
 /*

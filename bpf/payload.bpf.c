@@ -193,7 +193,7 @@ static __always_inline int payload(struct __sk_buff *skb, bool outbound, bool on
 	if (!sk)
 		return PASS;
 	/* half of all packets, and all of a connect and close: nothing to record, and the cheapest question first */
-	if (packet_empty(skb) && !verdict_isolating())
+	if (packet_empty(skb) && !isolating_on())
 		return PASS;
 	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
 	if (!owner)

@@ -86,7 +86,7 @@ int list_sockets(struct bpf_iter__task_file *ctx)
 	entry.type = sk->sk_type;
 	entry.protocol = sk->sk_protocol;
 	entry.state = sk->__sk_common.skc_state;
-	entry.denied = sock_inet(sk) && verdict_sock(tag->agent, tag_mark(tag), sk);
+	entry.denied = sock_inet(sk) && verdict_sock(tag->agent, tag->flags, sk);
 	bpf_seq_write(ctx->meta->seq, &entry, sizeof(entry));
 	return 0;
 }

@@ -56,6 +56,15 @@ static __always_inline bool agent_condemned(__u64 agent)
 	return state && (state->flags & AGENT_CONDEMNED);
 }
 
+/* False while no agent was isolated yet: then no packet of anybody is dropped. */
+static __always_inline bool isolating_on(void)
+{
+	__u32 zero = 0;
+	__u64 *isolating_switch = LOOKUP(isolating, &zero);
+
+	return isolating_switch && *isolating_switch;
+}
+
 /* One tagged process more or less (STEP is 1 or -1). The increments need no result, so 5.10 has them. */
 static __always_inline void tag_counted(__u64 agent, int step)
 {

@@ -8,8 +8,8 @@
 #define RUBICON_VERDICT_BPF_H
 
 #include "flow.bpf.h"
+#include "owner.bpf.h"
 #include "packet.bpf.h"
-#include "tag.bpf.h"
 
 #define ALLOW_FIXED_BITS 96
 #define IPV4_BITS 32
@@ -77,20 +77,12 @@ static __always_inline bool state_restricted(const struct agent_state *state)
 	return !(state->flags & (AGENT_LOOPBACK | AGENT_ALLOWS));
 }
 
-/* A process is of its agent's isolated part: beside the bits of OWNER_PART, which a socket's mark is. */
-#define MARK_TAG 1
-
-static __always_inline __u32 tag_mark(const struct tag *tag)
-{
-	return tag->flags & TAG_PART ? MARK_TAG : 0;
-}
-
-/* True when a process or socket of an agent with this STATE has no network. MARK says whether it is of the isolated part. */
+/* True when a process or socket of an agent with this STATE has no network. MARK: its bits of TAG_PART, or owner_mark. */
 static __always_inline bool state_isolates(const struct agent_state *state, __u32 mark)
 {
 	__u32 part = state->flags & AGENT_PART;
 
-	return (state->flags & AGENT_ISOLATED) && (!part || mark == MARK_TAG || mark == part);
+	return (state->flags & AGENT_ISOLATED) && (!part || (mark & AGENT_PART) == part);
 }
 
 /* True when this process may not make or bind sockets at all. */
@@ -102,7 +94,7 @@ static __always_inline bool verdict_socket(const struct tag *tag)
 		return false;
 	if (state->flags & AGENT_CONDEMNED)
 		return true;
-	return state_isolates(state, tag_mark(tag)) && state_restricted(state);
+	return state_isolates(state, tag->flags) && state_restricted(state);
 }
 
 /* True when this process may not connect or send to this address: `address` in network order, IPv4 in its first word. */
@@ -115,7 +107,7 @@ static __always_inline bool verdict_connect(const struct tag *tag, __u32 family,
 		return false;
 	if (state->flags & AGENT_CONDEMNED)
 		return true;
-	if (!state_isolates(state, tag_mark(tag)))
+	if (!state_isolates(state, tag->flags))
 		return false;
 	if (state_restricted(state))
 		return true;
@@ -132,26 +124,17 @@ static __always_inline bool verdict_unix(const struct tag *tag)
 		return false;
 	if (state->flags & AGENT_CONDEMNED)
 		return true;
-	return state_isolates(state, tag_mark(tag)) && (state->flags & AGENT_NO_UNIX);
-}
-
-/* False while no agent was isolated yet: then no packet of anybody is dropped. */
-static __always_inline bool verdict_isolating(void)
-{
-	__u32 zero = 0;
-	__u64 *isolating_switch = LOOKUP(isolating, &zero);
-
-	return isolating_switch && *isolating_switch;
+	return state_isolates(state, tag->flags) && (state->flags & AGENT_NO_UNIX);
 }
 
 /* True when the agent, or the part of it that is isolated, may not send or get this packet. */
-static __always_inline bool verdict_skb(struct __sk_buff *skb, __u64 agent, __u32 mark, bool outbound)
+static __always_inline bool verdict_skb(struct __sk_buff *skb, __u64 agent, const struct agent_state *state, __u32 mark,
+					bool outbound)
 {
-	struct agent_state *state = agent_get(agent);
 	struct packet packet = {};
 	struct peer peer = {};
 
-	if (!state || !state_isolates(state, mark))
+	if (!state_isolates(state, mark))
 		return false;
 	if (state_restricted(state))
 		return true;
@@ -167,8 +150,14 @@ static __always_inline bool verdict_skb(struct __sk_buff *skb, __u64 agent, __u3
 /* True when a packet of a socket with this owner must be dropped. */
 static __always_inline bool verdict_packet(struct __sk_buff *skb, const struct owner *owner, bool outbound)
 {
-	return verdict_isolating() &&
-	       ((owner->flags & OWNER_CUT) || verdict_skb(skb, owner->agent, owner->flags & OWNER_PART, outbound));
+	struct agent_state *state;
+
+	if (!isolating_on())
+		return false;
+	if (owner->flags & OWNER_CUT)
+		return true;
+	state = agent_get(owner->agent);
+	return state && verdict_skb(skb, owner->agent, state, owner_mark(owner, state), outbound);
 }
 
 /*

@@ -96,7 +96,8 @@ class Deeds:
         )
         now = [name for name, on in (("frozen", contain.frozen), ("isolated", contain.isolated)) if on]
         by = f"{SENSOR} @{host}" if contain.requested_by == SENSOR else contain.requested_by
-        return Told(event, by, deed, f"{when}; now {' and '.join(now) or 'neither frozen nor isolated'}")
+        so = "" if contain.process.pid else f"; now {' and '.join(now) or 'neither frozen nor isolated'}"
+        return Told(event, by, deed, when + so)
 
     def _unknown(self, told: list[Told]) -> list[Told]:
         entities = self._store.entities

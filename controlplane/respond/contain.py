@@ -137,7 +137,9 @@ class Container:
 
     def _command(self, found: Resolved, response: response_pb2.Response, asked: Asked) -> sensor_service_pb2.Command:
         process, caller = found.process, asked.caller
+        known = self._trees.descendants(found.agent.id, process) if process else ()
         wire = {
+            "descendants": [process_pb2.ProcessKey(pid=each.pid, start_time_ns=each.start_time_ns) for each in known],
             "response_id": response.id,
             "agent_id": found.agent.id,
             "reason": asked.reason,

@@ -407,6 +407,7 @@ class ContainCommand(_message.Message):
     FORCE_FIELD_NUMBER: _builtins.int
     CALLER_FIELD_NUMBER: _builtins.int
     REQUESTED_BY_FIELD_NUMBER: _builtins.int
+    DESCENDANTS_FIELD_NUMBER: _builtins.int
     response_id: _builtins.str
     """Response id."""
     agent_id: _builtins.str
@@ -435,6 +436,10 @@ class ContainCommand(_message.Message):
     def caller(self) -> _process_pb2.ProcessKey:
         """Process that asked."""
 
+    @_builtins.property
+    def descendants(self) -> _containers.RepeatedCompositeFieldContainer[_process_pb2.ProcessKey]:
+        """Living processes that descend from that process, by the plane's tree: also those whose parent has ended."""
+
     def __init__(
         self,
         *,
@@ -449,10 +454,11 @@ class ContainCommand(_message.Message):
         force: _builtins.bool = ...,
         caller: _process_pb2.ProcessKey | None = ...,
         requested_by: _builtins.str = ...,
+        descendants: _abc.Iterable[_process_pb2.ProcessKey] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "isolation", b"isolation", "process", b"process"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "agent_id", b"agent_id", "caller", b"caller", "dry_run", b"dry_run", "force", b"force", "isolation", b"isolation", "process", b"process", "reason", b"reason", "requested_by", b"requested_by", "response_id", b"response_id", "ttl_ns", b"ttl_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "agent_id", b"agent_id", "caller", b"caller", "descendants", b"descendants", "dry_run", b"dry_run", "force", b"force", "isolation", b"isolation", "process", b"process", "reason", b"reason", "requested_by", b"requested_by", "response_id", b"response_id", "ttl_ns", b"ttl_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

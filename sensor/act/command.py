@@ -103,6 +103,7 @@ class Commands:
             response_id=wanted.response_id,
             force=wanted.force,
             caller=keys([wanted.caller])[0] if wanted.caller.pid else None,
+            descendants=keys(wanted.descendants),
             dry_run=wanted.dry_run,
             applied=applied,
             ttl_ns=wanted.ttl_ns,

@@ -22,10 +22,10 @@ from sensor.act.containing import Containing
 from sensor.act.freeze import Freezer
 from sensor.act.holders import Holders
 from sensor.act.hunt import Hunt
-from sensor.act.isolate import Isolator, Outcome, isolation_of
+from sensor.act.isolate import Isolator, Outcome, in_force, isolation_of
 from sensor.act.kill import Order
 from sensor.act.part import MOST, number
-from sensor.act.processes import Crowd, Key, key
+from sensor.act.processes import Crowd, Key, family, key
 from sensor.act.protect import refuse_protected
 from sensor.act.record import Recorder
 from sensor.act.registry import Living
@@ -110,7 +110,7 @@ class Containment:
         with self._turns[agent.id]:
             if target and agent.wholly_isolated:
                 raise InvalidArgument(f"it is isolated with agent {agent.name}")
-            parts = [each for each in agent.isolated_parts if each != list(target)] + [list(target)] if target else []
+            parts = self._parts(agent, hunt, target) if target else []
             part = agent.part if agent.isolated_parts or not target else agent.part % MOST + 1
             self._holders.forget(agent)  # until the answer names some, nobody is news
             with self._enroller.lock:  # a sweep that has not seen it yet would take the programs off the root again
@@ -123,9 +123,9 @@ class Containment:
                     isolation=MessageToDict(order.isolation, preserving_proto_field_name=True),
                     strict_holders=order.isolation.strict,
                 )
-                self._isolator.enforce(agent, order.isolation, hunt if target else None)
+                outcome = self._isolator.enforce(agent, order.isolation, hunt if target else None)
             self._record.applied(response, order)
-            outcome = self._isolator.cut(agent, order.isolation, started)
+            self._isolator.cut(agent, order.isolation, outcome, started)
             self._holders.know(agent, outcome.holders)
             self._announce(agent, order, response_pb2.ACTION_ISOLATE, target)
         response.steps.extend(outcome.steps)
@@ -143,7 +143,7 @@ class Containment:
         """
         started = time.monotonic_ns()
         response = self._record.requested(response_pb2.ACTION_RELEASE, agent, order, target)
-        hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), (), target)
+        hunt = Hunt(self._kernel, agent, self._enroller.cgroup(agent), order.descendants, target)
         if target:
             _must_live(agent, hunt, target)
         if order.dry_run:
@@ -161,16 +161,15 @@ class Containment:
         states = dict(self._kernel.agents.items())
         for agent in self._registry:
             state = states.get(agent.number)
-            in_force = bool(state and state.flags & AgentFlag.ISOLATED)
-            if in_force and not agent.isolated:  # the registry was lost: the kernel knows
-                part = number(state.flags) if state else 0
-                marked = self._isolator.part.marked(agent) if part else ()
-                parts = [list(each) for each in marked]
-                self._registry.change(agent.id, isolated=True, isolated_parts=parts, part=part)
+            flags = state.flags if state else 0
+            if flags & AgentFlag.ISOLATED and not agent.isolated:  # the registry was lost: the kernel knows
+                self._registry.change(agent.id, isolated=True, part=number(flags))
+                marked = self._isolator.part.marked(agent) if agent.part else ()
+                self._registry.change(agent.id, isolated_parts=[list(each) for each in marked])
             cgroup = self._enroller.cgroup(agent)
             if cgroup and not agent.frozen and cgroup.frozen:
                 self._registry.change(agent.id, frozen=True)
-            if agent.isolated and not in_force:
+            if agent.isolated and not in_force(agent, flags):
                 self._isolator.enforce(agent, isolation_of(agent), self._isolator.part.hunt(agent))
         crowd = Crowd(self._kernel.tasks())
         for agent in self._registry:
@@ -197,6 +196,10 @@ class Containment:
             self._expire(agent, now)
         self._stop_again([agent for agent in contained if agent.stands])
         isolated = [agent for agent in contained if agent.isolated]
+        for agent in isolated:
+            if agent.isolated_parts and not self._isolator.part.again(agent):
+                self._nobody_left(agent)
+        isolated = [agent for agent in isolated if agent.isolated]
         for agent, holder, what in self._isolator.again(isolated) if isolated else ():
             if self._holders.found(agent, holder, what) and agent.strict_holders:
                 why = f"held a socket of {what}, which no hook governs, while its agent is isolated strictly"
@@ -253,9 +256,28 @@ class Containment:
         if not response.steps:
             response.steps.append("nothing was in force")
 
+    def _parts(self, agent: Living, hunt: Hunt, target: Key) -> list[list[int]]:
+        """Whom to begin with, when who is isolated alone is looked for: also who descends from it by the plane's word alone."""
+        tasks = hunt.look()
+        born = set(map(key, family(tasks, {target})))
+        wanted = [target, *(key(task) for task in hunt.members(tasks) if key(task) not in born)]
+        known = [each for each in agent.isolated_parts if tuple(each) not in wanted]
+        return [*known, *(list(each) for each in wanted)]
+
+    def _nobody_left(self, agent: Living) -> None:
+        """Who was isolated alone has ended, and what was left in its sockets goes too."""
+        with self._turns[agent.id]:
+            if not agent.isolated_parts or self._isolator.part.again(agent):
+                return
+            self._isolator.destroy([(agent, isolation_of(agent))])
+            self._release(agent, response_pb2.Response(), freeze=False, isolation=True)
+            order = Order(reason="who was isolated has ended", requested_by="rubicon-sensor", response_id="")
+            self._announce(agent, order, response_pb2.ACTION_RELEASE)
+
     def _release_part(self, agent: Living, hunt: Hunt, response: response_pb2.Response) -> None:
-        isolated_too = self._isolator.part.marked(agent) if agent.isolated_parts else set()
-        rest = isolated_too.difference(map(key, hunt.members(hunt.look())))
+        tasks = hunt.look()
+        isolated_too = self._isolator.part.marked(agent, tasks) if agent.isolated_parts else set()
+        rest = isolated_too.difference(map(key, hunt.members(tasks)))
         if rest and rest != isolated_too:
             raise InvalidArgument(f"{len(rest)} others are isolated with it: release agent {agent.name}")
         steps: list[str] = []
@@ -270,7 +292,7 @@ class Containment:
 
     def _judge(self, response: response_pb2.Response, outcome: Outcome) -> None:
         self._record.left(response, ((process, "", why) for process, why in outcome.holders.items()))
-        errors = []
+        errors = [] if outcome.settled else ["processes are born faster than they are found: isolate the agent"]
         if outcome.connected:
             errors.append(f"{outcome.connected} connections are still open; every packet of theirs is dropped")
         elif outcome.holders:

@@ -27,7 +27,7 @@ from sensor.act.allow import Network, parsed, reaches
 from sensor.act.destroy import destroy
 from sensor.act.hunt import Hunt
 from sensor.act.namespaces import namespace_of
-from sensor.act.part import Part, flag
+from sensor.act.part import Part, flag, number
 from sensor.act.processes import Key
 from sensor.act.registry import Living
 from sensor.act.wanted import Wanted
@@ -61,6 +61,8 @@ class Outcome:
     """Processes with a socket that nothing here governs, and which."""
     connected: int = 0
     """TCP connections that are still established (and dropped, packet by packet)."""
+    settled: bool = True
+    """Whoever descends from a process that is isolated alone was found."""
 
 
 def flags(
@@ -89,13 +91,12 @@ class Isolator:
         self._elsewhere = False
         """Namespaces that an isolated agent is not in any more are still to be looked through: a host may have thousands."""
 
-    def cut(self, agent: Living, isolation: response_pb2.Isolation, started: int) -> Outcome:
+    def cut(self, agent: Living, isolation: response_pb2.Isolation, outcome: Outcome, started: int) -> None:
         """Once it is enforced: destroy what is connected, find what no hook governs, verify.
 
         Args:
             started: when it was asked for, monotonic nanoseconds.
         """
-        outcome = Outcome()
         outcome.steps.append(f"refused and dropped in {(time.monotonic_ns() - started) / 1e6:.1f} ms")
         outcome.destroyed, problems = self.destroy([(agent, isolation)], self._places(agent))
         self._elsewhere = True
@@ -103,7 +104,6 @@ class Isolator:
         outcome.steps.extend(problems)
         self._ungoverned(agent, isolation, outcome)
         outcome.connected = self._connected(agent)
-        return outcome
 
     def destroy(
         self, isolated: Iterable[tuple[Living, response_pb2.Isolation]], places: Collection[int] | None = None
@@ -115,11 +115,11 @@ class Isolator:
         """
         return destroy(self._kernel, lambda: self._wanted(isolated), places)
 
-    def enforce(self, agent: Living, isolation: response_pb2.Isolation, alone: Hunt | None = None) -> None:
+    def enforce(self, agent: Living, isolation: response_pb2.Isolation, alone: Hunt | None = None) -> Outcome:
         """What denies.
 
         Args:
-            alone: of these only; of the whole agent unless given.
+            alone: these only; the whole agent unless given.
 
         Raises:
             InvalidArgument: the allow-list.
@@ -127,23 +127,27 @@ class Isolator:
         """
         allowed = parsed(isolation.allow)
         on, off = flags(isolation, allowed, agent.part if alone else 0)
+        outcome = Outcome()
+
+        def deny() -> None:
+            self._kernel.allows.replace(agent.number, allowed)
+            self._kernel.agents.set_flags(agent.number, on=on, off=off)
+            self._kernel.follow_leavers(True)
+            self._kernel.tag_sockets(agent.number)
+
         if alone:
-            self.part.mark(alone)
-        self._kernel.allows.replace(agent.number, allowed)
-        self._kernel.agents.set_flags(agent.number, on=on, off=off)
-        if not alone:
-            self.part.clear(agent)
-        self._kernel.follow_leavers(True)
-        self._kernel.tag_sockets(agent.number)
+            outcome.settled = self.part.mark(alone, deny)
+            self._kernel.tag_sockets(agent.number)
+        else:
+            deny()
         self._kernel.isolating(True)  # 25 ms where these hooks were taken off a moment ago: nothing else waits for them
+        return outcome
 
     def release(self, agent: Living) -> None:
         """Give the network back; whether anybody else is isolated is read from the kernel."""
         if self._elsewhere:
             self.destroy([(agent, isolation_of(agent))])
         self._kernel.agents.set_flags(agent.number, off=int(AgentFlag.ISOLATED | _HOW))
-        if agent.isolated_parts:
-            self.part.clear(agent)
         self._kernel.allows.replace(agent.number, {})
         if not any(state.flags & AgentFlag.ISOLATED for _, state in self._kernel.agents.items()):
             self._kernel.allows.nobody_is_isolated()
@@ -151,8 +155,6 @@ class Isolator:
     def again(self, agents: Iterable[Living]) -> list[tuple[Living, Key, str]]:
         """While some are isolated: sockets that came to them get an owner, or are cut; who holds one that nothing governs."""
         agents = list(agents)
-        for agent in agents:
-            self.part.again(agent)
         self._kernel.tag_sockets(0)
         found = []
         everything = self._kernel.sockets()
@@ -162,10 +164,11 @@ class Isolator:
             if count or problems:
                 log.warning("more connections of isolated agents were destroyed", count=count, problems=problems)
         by_number = {agent.number: agent for agent in agents}
+        marked = {agent.number: self.part.marked(agent) for agent in agents if agent.isolated_parts}
         for entry in everything:
             holding = by_number.get(entry.agent) if entry.family not in GOVERNED else None
             holder, what = (entry.pid, entry.start_time), _family(entry.family)
-            if holding and (holding.wholly_isolated or holder in self.part.marked(holding)):
+            if holding and holder in marked.get(holding.number, (holder,)):
                 if holding.strict_holders:
                     self._kill(holding, {holder})
                 found.append((holding, holder, what))
@@ -233,6 +236,12 @@ def _family(number: int) -> str:
         return sockets_module.AddressFamily(number).name
     except ValueError:
         return f"family {number}"
+
+
+def in_force(agent: Living, flags: int) -> bool:
+    """The kernel has it in an agent's flags as the registry has it."""
+    wanted = agent.part if agent.isolated_parts else 0
+    return bool(flags & AgentFlag.ISOLATED) and number(flags) == wanted
 
 
 def isolation_of(agent: Living) -> response_pb2.Isolation:

@@ -6,6 +6,7 @@ cgroup.procs decide.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from sensor.act.cgroup import Cgroup
 from sensor.act.contain import Containment
 from sensor.act.enrol import Enroller
 from sensor.act.kill import Killer, Order
+from sensor.act.part import MOST
 from sensor.act.pressure import told
 from sensor.act.processes import Task, key
 from sensor.act.registry import Living
@@ -78,6 +80,7 @@ class Watch:
                 if self._registry.by_number(number):
                     continue
                 stray = Living(id=agent_id(number), name=agent_id(number), number=number, cgroup_id=state.cgroup_id)
+                stray.part = secrets.randbelow(MOST)  # none whose marks are still about
                 if number in tagged:
                     log.warning("agent without a name adopted: the registry was lost", agent=stray.id)
                     stray.started_at, stray.started_ns = time.time(), time.clock_gettime_ns(time.CLOCK_BOOTTIME)

@@ -16,6 +16,7 @@ from rubicon.v1 import event_pb2
 from rubicon.v1.instance import Instance
 from sensor.act.contain import Containment
 from sensor.act.enrol import Enroller
+from sensor.act.isolate import in_force
 from sensor.act.processes import Key, key
 from sensor.collect.collector import Collector
 from sensor.errors import SensorError
@@ -174,7 +175,7 @@ class Guard:
             state = self._kernel.agents.get(agent.number)
             if state is None:
                 found.append(Found("agent-removed", agent.name, self._enroller.retake(agent)))
-            elif agent.isolated and not state.flags & AgentFlag.ISOLATED:
+            elif agent.isolated and not in_force(agent, state.flags):
                 unisolated.add(agent.number)
                 if agent.number in self._unisolated:  # for a moment it is so while it is released
                     self._containment.adopt()

@@ -81,7 +81,7 @@ class TagFlag(IntFlag):
     ROOT = 1
     LEFT = 2
     JOINED = 4
-    PART = 8
+    PART = 2146435072
 
 
 class AgentFlag(IntFlag):
@@ -143,6 +143,7 @@ class OwnerFlag(IntFlag):
     IN_SYNCED = 65536
     OUT_SYNCED = 131072
     CUT = 262144
+    REST = 524288
     PART = 2146435072
 
 

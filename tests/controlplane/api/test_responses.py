@@ -198,6 +198,18 @@ async def test_freezing_is_watched_too(stage: Stage) -> None:
     assert [each.state for each in seen] == [response_pb2.RESPONSE_STATE_REQUESTED, APPLIED, VERIFIED]
 
 
+async def test_of_one_process_the_host_learns_whom_it_made(stage: Stage) -> None:
+    link = await stage.connect(capabilities=["kill", "contain"])
+    kernel = Kernel()
+    made = [kernel.fork(ROOT, key(101)), kernel.fork(key(101), key(102)), kernel.fork(key(102), key(103))]
+    await link.deliver([kernel.enrol(ROOT), *made, kernel.exit(key(102))])
+    target = response_pb2.Target()
+    target.process.pid = 101
+    request = response_service_pb2.IsolateRequest(target=target)
+    _, command = await asyncio.gather(stage.api().Isolate(request), link.answer(dead))
+    assert [each.pid for each in command.contain.descendants] == [103]
+
+
 async def test_a_watcher_that_is_behind_sees_each_state_as_it_was(stage: Stage) -> None:
     link = await stage.connect(capabilities=["kill", "contain"])
     await link.deliver([Kernel().enrol(ROOT)])

@@ -16,6 +16,23 @@ def make(kind):
     held[kind].settimeout(5)
     return held[kind]
 
+def fill():
+    sent = 0
+    held["tcp"].setblocking(False)
+    try:
+        while True:
+            sent += held["tcp"].send(b"x" * 65536)
+    except BlockingIOError:
+        return sent
+
+def churn():
+    if not os.fork():
+        while True:
+            child = os.fork()
+            if not child:
+                os._exit(0)
+            os.waitpid(child, 0)
+
 def listen(made):
     made.bind(("127.0.0.1", 0))
     made.listen()
@@ -30,6 +47,10 @@ DO = {
     "orphan": lambda link, kind, port: orphan(),
     "connect": lambda link, kind, port: make(kind).connect(("127.0.0.1", port)),
     "listen": lambda link, kind, port: listen(make(kind)),
+    "fill": lambda link, kind, port: fill(),
+    "close": lambda link, kind, port: held.pop(kind).close(),
+    "churn": lambda link, kind, port: churn(),
+    "exit": lambda link, kind, port: (print(flush=True), os._exit(0)),
     "send": lambda link, kind, port: held[kind].send(b"x" * 100),
     "sendto": lambda link, kind, port: make(kind).sendto(b"x", ("127.0.0.1", port)),
     "give": lambda link, kind, port: socket.send_fds(link, [b"x"], [held[kind].fileno()]),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
+import sys
+import termios
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +15,7 @@ import pytest
 from rubicon.v1 import response_pb2
 from sensor.act.containing import Containing
 from sensor.errors import InvalidArgument, ProcessNotFound
-from sensor.kernel.enums import AgentFlag
+from sensor.kernel.enums import AgentFlag, TagFlag
 from tests.sensor.act.isolating import VERIFIED, accept, isolate, release
 from tests.sensor.act.pair import Pair
 from tests.sensor.act.stage import Stage, until
@@ -39,6 +42,23 @@ def listening(kind: str) -> socket.socket:
     made.bind(("127.0.0.1", 0))
     made.listen()
     return made
+
+
+def received(connection: socket.socket) -> int:
+    """Bytes until nothing comes any more, or it is cut; an orderly end is neither."""
+    count = 0
+    while True:
+        try:
+            data = connection.recv(1 << 20)
+        except (TimeoutError, ConnectionResetError):
+            return count
+        assert data, "an orderly end"
+        count += len(data)
+
+
+def unread(connection: socket.socket) -> int:
+    """Bytes that have come and were not read yet."""
+    return int.from_bytes(fcntl.ioctl(connection, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def test_one_is_refused_and_cut_and_the_other_goes_on(
@@ -123,6 +143,93 @@ def test_not_a_byte_leaves_through_what_was_handed_over(stage: Stage, pair: Pair
             with pytest.raises((TimeoutError, ConnectionResetError)):
                 connection.recv(1)
             stage.watch.sweep()
+
+
+def test_what_waits_in_a_socket_that_is_closed_leaves_with_nobody(stage: Stage, pair: Pair, way: str) -> None:
+    with listening("tcp") as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        assert pair("one", "connect", "tcp", server.getsockname()[1]) == DONE
+        connection = accept(server)
+        assert int(pair("one", "fill")) > 100_000
+        assert pair("one", "close") == DONE
+        assert pair.isolate("one").state == VERIFIED
+        there = unread(connection)
+        stage.watch.sweep()
+        connection.settimeout(1)
+        assert received(connection) <= there < 100_000
+
+
+def test_what_waits_to_be_accepted_is_cut(stage: Stage, pair: Pair, way: str) -> None:
+    with socket.create_connection(("127.0.0.1", int(pair("one", "listen"))), timeout=2) as waiting:
+        pair.isolate("one")
+        waiting.settimeout(0.5)
+        assert received(waiting) == 0
+
+
+def test_a_socket_whose_maker_has_ended(stage: Stage, pair: Pair, server: socket.socket, way: str) -> None:
+    port = server.getsockname()[1]
+    connections = {}
+    for who in ("one", "two"):
+        assert pair(who, "connect", "tcp", port) == DONE
+        connections[who] = accept(server)
+        assert pair(who, "orphan") == DONE
+    pair.isolate("one")
+    with pytest.raises(ConnectionResetError):
+        connections["one"].recv(1)
+    assert pair("two", "send") == "100"
+    assert connections["two"].recv(1000)
+    stage.watch.sweep()
+    assert pair("two", "send") == "100"
+    assert connections["two"].recv(1000)
+
+
+def test_who_descends_by_the_planes_word(stage: Stage, pair: Pair, server: socket.socket) -> None:
+    port = server.getsockname()[1]
+    order = Containing(descendants=[stage.key(pair.pid("two"))])
+    stage.containment.isolate(pair.agent, order, stage.key(pair.pid("one")))
+    assert [pair(who, "connect", "tcp", port) for who in ("one", "two")] == [REFUSED, REFUSED]
+    tag = stage.kernel.tags.get(pair.pid("two"))
+    assert tag
+    assert stage.kernel.tags.flag(pair.pid("two"), pair.agent.number, tag.start_time, off=TagFlag.PART)
+    stage.watch.sweep()
+    assert pair("two", "connect", "tcp", port) == REFUSED
+
+
+def test_while_it_makes_processes_without_end(stage: Stage, pair: Pair, server: socket.socket) -> None:
+    port = server.getsockname()[1]
+    assert pair("one", "churn") == DONE
+    for _ in range(5):
+        assert pair.isolate("one").state == VERIFIED
+        assert pair("one", "connect", "tcp", port) == REFUSED
+        release(stage, pair.agent)
+        assert pair("one", "connect", "tcp", port) == DONE
+        assert pair.isolate("two").state == VERIFIED
+        assert pair("one", "connect", "tcp", port) == DONE
+        assert pair.release("two").state == VERIFIED
+
+
+def test_who_is_isolated_has_ended(stage: Stage, pair: Pair, server: socket.socket) -> None:
+    pair.isolate("one")
+    pair("one", "exit")
+
+    def over() -> bool:
+        stage.watch.sweep()
+        return not pair.agent.isolated
+
+    until(over)
+    assert stage.events[-1].contain.reason == "who was isolated has ended"
+    stage.watch.sweep()
+    assert not stage.kernel.is_isolating
+    assert pair("two", "connect", "tcp", server.getsockname()[1]) == DONE
+
+
+def test_a_sensor_that_died_half_way_to_the_whole(stage: Stage, pair: Pair, server: socket.socket) -> None:
+    pair.isolate("one")
+    stage.registry.change(pair.agent.id, isolated_parts=[])
+    stage.restart()
+    pair.agent = stage.registry.find(pair.agent.id)
+    assert pair.agent.wholly_isolated
+    assert pair("two", "connect", "tcp", server.getsockname()[1]) == REFUSED
 
 
 def test_a_listener_of_its_own_hears_nothing(stage: Stage, pair: Pair) -> None:
