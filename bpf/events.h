@@ -73,11 +73,15 @@ enum event_flag {
 	EVENT_CORE_DUMPED = 1 << 8,
 };
 
+/* Where flags of tags, agents and owners have the number of an isolation of a part of an agent. */
+#define PART_SHIFT 20
+#define PART_BITS (0x7FF << PART_SHIFT)
+
 enum tag_flag {
-	TAG_ROOT = 1 << 0,	/* root process of its agent */
-	TAG_LEFT = 1 << 1,	/* has left its agent's cgroup */
-	TAG_JOINED = 1 << 2,	/* tagged because it joined the agent's cgroup */
-	TAG_PART = 0x7FF << 20, /* of the isolated part of its agent, its children too: when these bits are those of AGENT_PART */
+	TAG_ROOT = 1 << 0,    /* root process of its agent */
+	TAG_LEFT = 1 << 1,    /* has left its agent's cgroup */
+	TAG_JOINED = 1 << 2,  /* tagged because it joined the agent's cgroup */
+	TAG_PART = PART_BITS, /* of the isolated part of its agent, its children too: when these bits are those of AGENT_PART */
 };
 
 enum agent_flag {
@@ -91,7 +95,7 @@ enum agent_flag {
 	AGENT_ALLOWS = 1 << 7,	      /* isolated, but for what the allow trie holds */
 	AGENT_NO_UNIX = 1 << 8,	      /* isolated, from AF_UNIX as well */
 	AGENT_ALL_STRANGERS = 1 << 9, /* a stranger found no room in its map: nobody is tagged by its place any more */
-	AGENT_PART = 0x7FF << 20,     /* not 0: isolated is only what is marked with these bits: TAG_PART, OWNER_PART */
+	AGENT_PART = PART_BITS,	      /* not 0: isolated is only what is marked with these bits: TAG_PART, OWNER_PART */
 };
 
 enum join_reason {

@@ -8,14 +8,14 @@
 
 /* An agent has 48 bits; above them is the mark (OWNER_PART) of a holder that is of its isolated part. */
 #define HELD_AGENT(HOLDER) ((HOLDER) & ((1ULL << 48) - 1))
-#define HELD_MARK(HOLDER) ((__u32)((HOLDER) >> 48) << 20)
+#define HELD_MARK(HOLDER) ((__u32)((HOLDER) >> 48) << PART_SHIFT)
 
 /* Remember who holds an MPTCP socket. Where the isolated part of an agent does, the rest of it changes nothing. */
 static __always_inline void held_above(__u64 cookie, const struct tag *tag)
 {
 	struct agent_state *state = agent_get(tag->agent);
 	__u32 part = state ? state->flags & AGENT_PART : 0;
-	__u64 marked = tag->agent | (__u64)(part >> 20) << 48;
+	__u64 marked = tag->agent | (__u64)(part >> PART_SHIFT) << 48;
 	__u64 holder = (tag->flags & TAG_PART) == part ? marked : tag->agent;
 	__u64 *known = LOOKUP(held_mptcp, &cookie);
 

@@ -43,7 +43,7 @@ enum owner_flag {
 	OWNER_OUT_SYNCED = 1 << 17, /* next_out is known */
 	OWNER_CUT = 1 << 18,	    /* an isolated agent holds it, though it is not its own: dropped and destroyed */
 	OWNER_REST = 1 << 19,	    /* with OWNER_PART: nobody of the isolated part holds it */
-	OWNER_PART = 0x7FF << 20,   /* when these bits are those of AGENT_PART, it is known whether the isolated part holds it */
+	OWNER_PART = PART_BITS,	    /* when these bits are those of AGENT_PART, it is known whether the isolated part holds it */
 };
 
 /*

@@ -16,9 +16,9 @@ from controlplane.errors import AgentEnded, InvalidArgument, PlaneError, from_se
 from controlplane.respond.asked import Asked
 from controlplane.respond.ledger import Ledger
 from controlplane.respond.ports import Sender, Trees
-from controlplane.respond.target import Resolved, resolve
+from controlplane.respond.target import Resolved, resolve, wire_key
 from controlplane.store import convert
-from rubicon.v1 import ids, process_pb2, response_pb2, sensor_service_pb2
+from rubicon.v1 import ids, response_pb2, sensor_service_pb2
 
 KILL, FREEZE, ISOLATE, RELEASE = (
     response_pb2.ACTION_KILL,
@@ -139,16 +139,14 @@ class Container:
         process, caller = found.process, asked.caller
         known = self._trees.descendants(found.agent.id, process) if process else ()
         wire = {
-            "descendants": [process_pb2.ProcessKey(pid=each.pid, start_time_ns=each.start_time_ns) for each in known],
+            "descendants": [wire_key(each) for each in known],
             "response_id": response.id,
             "agent_id": found.agent.id,
             "reason": asked.reason,
             "force": asked.force,
             "dry_run": asked.dry_run,
-            "process": process_pb2.ProcessKey(pid=process.pid, start_time_ns=process.start_time_ns)
-            if process
-            else None,
-            "caller": process_pb2.ProcessKey(pid=caller.pid, start_time_ns=caller.start_time_ns) if caller else None,
+            "process": wire_key(process) if process else None,
+            "caller": wire_key(caller) if caller else None,
         }
         if response.action == KILL:
             return sensor_service_pb2.Command(kill=sensor_service_pb2.KillCommand(**wire))  # type: ignore[arg-type]

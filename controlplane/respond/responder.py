@@ -20,10 +20,10 @@ from controlplane.respond.contain import Container
 from controlplane.respond.followed import Followed
 from controlplane.respond.ledger import Ledger
 from controlplane.respond.ports import Sender, Trees
-from controlplane.respond.target import Resolved, resolve
+from controlplane.respond.target import Resolved, resolve, wire_key
 from controlplane.store import convert
 from controlplane.store.store import Store
-from rubicon.v1 import ids, process_pb2, response_pb2, sensor_service_pb2
+from rubicon.v1 import ids, response_pb2, sensor_service_pb2
 
 _log = logs.get("respond")
 VERIFIED = response_pb2.RESPONSE_STATE_VERIFIED
@@ -200,11 +200,11 @@ class Responder:
         return sensor_service_pb2.KillCommand(
             response_id=response.id,
             agent_id=agent_id,
-            process=_wire(process) if process else None,
-            descendants=[_wire(key) for key in known],
+            process=wire_key(process) if process else None,
+            descendants=[wire_key(key) for key in known],
             reason=asked.reason,
             force=asked.force,
-            caller=_wire(asked.caller) if asked.caller else None,
+            caller=wire_key(asked.caller) if asked.caller else None,
         )
 
     async def _settle(self, response: Response, by_itself: bool = False) -> response_pb2.Response:
@@ -259,10 +259,6 @@ class Responder:
         if target.pending:
             await self.ledger.cancel_pending(target.agent, response.reason, response.finished_wall_ns)
         return await self.ledger.save(response, None)
-
-
-def _wire(key: ProcessKey) -> process_pb2.ProcessKey:
-    return process_pb2.ProcessKey(pid=key.pid, start_time_ns=key.start_time_ns)
 
 
 def _take(response: Response, result: response_pb2.Response) -> None:

@@ -8,7 +8,7 @@ from controlplane.errors import AgentEnded, AgentNotFound, InvalidArgument, Proc
 from controlplane.model import Boot, ProcessKey
 from controlplane.respond.ledger import Ledger
 from controlplane.respond.ports import Trees
-from rubicon.v1 import agent_pb2, response_pb2
+from rubicon.v1 import agent_pb2, process_pb2, response_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,11 @@ class Resolved:
     def pending(self) -> bool:
         """Nothing was enrolled yet."""
         return self.agent.state == agent_pb2.AGENT_STATE_PENDING
+
+
+def wire_key(key: ProcessKey) -> process_pb2.ProcessKey:
+    """For a host, which has but one boot."""
+    return process_pb2.ProcessKey(pid=key.pid, start_time_ns=key.start_time_ns)
 
 
 def is_detached(agent: agent_pb2.Agent) -> bool:

@@ -14,7 +14,7 @@ from rubicon.client.records.alert import Alert
 from rubicon.client.records.event import Event
 from rubicon.client.records.response import Response
 from rubicon.client.records.tree import Tree
-from rubicon.client.responding import Responding
+from rubicon.client.responding import Caller, Responding
 from rubicon.client.waiting import AgentWait
 from rubicon.v1 import response_pb2
 
@@ -74,10 +74,14 @@ class Agents:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agent(AgentRecord, Responding):
+class Agent(AgentRecord, Responding[Response]):
     """An agent as it was when it was asked for (`refresh` asks again), and what can be done with it."""
 
     client: Client = field(repr=False, compare=False)
+
+    @property
+    def _caller(self) -> Caller[Response]:
+        return self.client
 
     @property
     def _target(self) -> response_pb2.Target:

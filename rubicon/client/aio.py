@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,13 +14,13 @@ from rubicon.client import requests
 from rubicon.client.aio_agents import AsyncAgent, AsyncAgents
 from rubicon.client.aio_alerts import AsyncAlerts
 from rubicon.client.aio_audit import AsyncAudit
-from rubicon.client.aio_responding import AsyncOneProcess
 from rubicon.client.channel import HEALTH, OPTIONS, serving
 from rubicon.client.errors import RubiconError, RubiconUnreachable, TokenExpired, Unauthenticated
 from rubicon.client.records.coverage import Coverage
 from rubicon.client.records.event import Event
 from rubicon.client.records.response import Response
 from rubicon.client.records.rule import Rule
+from rubicon.client.responding import OneProcess
 from rubicon.client.resume import EventStream, Patience, ResponseWatch, Resumable
 from rubicon.client.status import error_of
 from rubicon.client.token import TokenSource
@@ -66,9 +66,11 @@ class AsyncClient:
         """As `Client.events`."""
         return self.resuming(EventStream(agent, kinds, pid, since, until, cursor, follow, show_secrets))
 
-    def process(self, pid: int, *, start_time: int = 0, host: str = "", boot_id: str = "") -> AsyncOneProcess:
+    def process(
+        self, pid: int, *, start_time: int = 0, host: str = "", boot_id: str = ""
+    ) -> OneProcess[Awaitable[Response]]:
         """As `Client.process`."""
-        return AsyncOneProcess(self, pid, start_time, host, boot_id)
+        return OneProcess(self, pid, start_time, host, boot_id)
 
     def responses(self, agent: str = "") -> AsyncIterator[Response]:
         """What was done, newest first."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rubicon.client import requests
-from rubicon.client.aio_responding import AsyncResponding
 from rubicon.client.errors import AgentEnded, AgentKilledError, DeadlineExceeded, RubiconUnreachable
 from rubicon.client.records.agent import AgentRecord, facts
 from rubicon.client.records.alert import Alert
 from rubicon.client.records.event import Event
 from rubicon.client.records.response import Response
 from rubicon.client.records.tree import Tree
+from rubicon.client.responding import Caller, Responding
 from rubicon.client.waiting import AgentWait
 from rubicon.v1 import response_pb2
 
@@ -55,10 +55,14 @@ class AsyncAgents:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AsyncAgent(AgentRecord, AsyncResponding):
+class AsyncAgent(AgentRecord, Responding[Awaitable[Response]]):
     """As Agent."""
 
     client: AsyncClient = field(repr=False, compare=False)
+
+    @property
+    def _caller(self) -> Caller[Awaitable[Response]]:
+        return self.client
 
     @property
     def _target(self) -> response_pb2.Target:

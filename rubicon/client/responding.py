@@ -1,31 +1,40 @@
-"""The four responses, for whatever is a target of theirs."""
+"""The four responses, for whatever is a target of theirs, sync and asyncio: what a call gives is the client's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any, Generic, Protocol, TypeVar
 
 from rubicon.client import requests
-from rubicon.client.records.response import Response
 from rubicon.v1 import response_pb2
 
-if TYPE_CHECKING:
-    from rubicon.client.sync import Client
+R = TypeVar("R", covariant=True)
+"""Response, or something that can be awaited for one."""
 
 
-class Responding:
+class Caller(Protocol[R]):
+    """Client, or AsyncClient."""
+
+    def call(self, call: requests.Call[Any]) -> R:
+        """Make one call."""
+        ...
+
+
+class Responding(Generic[R]):
     """What an agent and a process have in common: they can be killed, frozen, isolated and released."""
 
     __slots__ = ()
-    client: Client
+
+    @property
+    def _caller(self) -> Caller[R]:
+        raise NotImplementedError
 
     @property
     def _target(self) -> response_pb2.Target:
-        """Whom it is about."""
         raise NotImplementedError
 
-    def kill(self, *, reason: str = "", force: bool = False, dry_run: bool = False) -> Response:
+    def kill(self, *, reason: str = "", force: bool = False, dry_run: bool = False) -> R:
         """End every process of it; returns when that is verified or has failed.
 
         Args:
@@ -35,18 +44,16 @@ class Responding:
             TargetProtected: it holds the caller, and it is not forced.
             ProcessNotFound: of a process: no agent has it.
         """
-        return self.client.call(requests.kill(self._target, reason, force, dry_run))
+        return self._caller.call(requests.kill(self._target, reason, force, dry_run))
 
-    def freeze(
-        self, *, reason: str = "", ttl: float | None = None, force: bool = False, dry_run: bool = False
-    ) -> Response:
+    def freeze(self, *, reason: str = "", ttl: float | None = None, force: bool = False, dry_run: bool = False) -> R:
         """Stop every process of it until `release`, or until `ttl` seconds are over; returns when none runs.
 
         Raises:
             AgentEnded: it has ended.
             As `kill`.
         """
-        return self.client.call(requests.freeze(self._target, reason, force, ttl, dry_run))
+        return self._caller.call(requests.freeze(self._target, reason, force, ttl, dry_run))
 
     def isolate(
         self,
@@ -59,7 +66,7 @@ class Responding:
         strict: bool = False,
         force: bool = False,
         dry_run: bool = False,
-    ) -> Response:
+    ) -> R:
         """Take its network until `release`, or until `ttl` seconds are over; returns when that is in force.
 
         Args:
@@ -82,18 +89,18 @@ class Responding:
             unix=unix,
             strict=strict,
         )
-        return self.client.call(call)
+        return self._caller.call(call)
 
-    def release(self, *, reason: str = "", dry_run: bool = False) -> Response:
+    def release(self, *, reason: str = "", dry_run: bool = False) -> R:
         """Undo freeze and isolate; destroyed connections stay destroyed."""
-        return self.client.call(requests.release(self._target, reason, dry_run))
+        return self._caller.call(requests.release(self._target, reason, dry_run))
 
 
 @dataclass(frozen=True, slots=True)
-class OneProcess(Responding):
+class OneProcess(Responding[R]):
     """A process of an agent, with all that descend from it: `client.process`."""
 
-    client: Client = field(repr=False, compare=False)
+    client: Caller[R] = field(repr=False, compare=False)
     pid: int
     start_time: int = 0
     """Nanoseconds since boot, so that a reused pid is no danger; 0 for the living process."""
@@ -102,6 +109,9 @@ class OneProcess(Responding):
     boot_id: str = ""
 
     @property
+    def _caller(self) -> Caller[R]:
+        return self.client
+
+    @property
     def _target(self) -> response_pb2.Target:
-        """Whom it is about."""
         return requests.process_target(self.pid, self.start_time, self.host, self.boot_id)

@@ -79,7 +79,7 @@ class Client:
         """
         return self.resuming(EventStream(agent, kinds, pid, since, until, cursor, follow, show_secrets))
 
-    def process(self, pid: int, *, start_time: int = 0, host: str = "", boot_id: str = "") -> OneProcess:
+    def process(self, pid: int, *, start_time: int = 0, host: str = "", boot_id: str = "") -> OneProcess[Response]:
         """A process of an agent, to kill, freeze, isolate or release with its descendants.
 
         Args:

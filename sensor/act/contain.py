@@ -164,7 +164,7 @@ class Containment:
             flags = state.flags if state else 0
             if flags & AgentFlag.ISOLATED and not agent.isolated:  # the registry was lost: the kernel knows
                 self._registry.change(agent.id, isolated=True, part=number(flags))
-                marked = self._isolator.part.marked(agent) if agent.part else ()
+                marked = self._isolator.part.marked(agent, self._kernel.tasks()) if agent.part else ()
                 self._registry.change(agent.id, isolated_parts=[list(each) for each in marked])
             cgroup = self._enroller.cgroup(agent)
             if cgroup and not agent.frozen and cgroup.frozen:

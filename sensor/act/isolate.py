@@ -164,7 +164,9 @@ class Isolator:
             if count or problems:
                 log.warning("more connections of isolated agents were destroyed", count=count, problems=problems)
         by_number = {agent.number: agent for agent in agents}
-        marked = {agent.number: self.part.marked(agent) for agent in agents if agent.isolated_parts}
+        parts = [agent for agent in agents if agent.isolated_parts]
+        tasks = self._kernel.tasks() if parts else []
+        marked = {agent.number: self.part.marked(agent, tasks) for agent in parts}
         for entry in everything:
             holding = by_number.get(entry.agent) if entry.family not in GOVERNED else None
             holder, what = (entry.pid, entry.start_time), _family(entry.family)
@@ -211,8 +213,10 @@ class Isolator:
             for entry in self._sockets(agent)
             if entry.family not in GOVERNED
         }
-        marked = self.part.marked(agent) if found and agent.isolated_parts else set()
-        return {who: what for who, what in found.items() if not agent.isolated_parts or who in marked}
+        if found and agent.isolated_parts:
+            marked = self.part.marked(agent, self._kernel.tasks())
+            return {who: what for who, what in found.items() if who in marked}
+        return found
 
     def _ungoverned(self, agent: Living, isolation: response_pb2.Isolation, outcome: Outcome) -> None:
         deadline = time.monotonic() + self._patience_s

@@ -12,7 +12,7 @@ once its maker is gone. An isolation of the whole agent has no such gap.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from sensor.act.hunt import Hunt
@@ -56,11 +56,11 @@ class Part:
             False where patience ended before that.
         """
         deadline = time.monotonic() + self._patience_s
-        self._mark(hunt)
+        self._mark(hunt, hunt.look())
         deny()
         quiet = 0
         while quiet < 2:
-            quiet = 0 if self._mark(hunt) else quiet + 1
+            quiet = 0 if self._mark(hunt, hunt.look()) else quiet + 1
             if time.monotonic() > deadline:
                 return False
         return True
@@ -68,25 +68,25 @@ class Part:
     def again(self, agent: Living) -> bool:
         """Mark whoever of it has lost the mark: a tag that was taken away comes back without. False when nobody of it lives."""
         hunt = self.hunt(agent)
-        return bool(hunt and self._mark(hunt)) or bool(self.marked(agent))
+        tasks = hunt.look() if hunt else []
+        return bool(hunt and self._mark(hunt, tasks)) or bool(self.marked(agent, tasks))
 
     def hunt(self, agent: Living) -> Hunt | None:
         """For who is isolated alone; None where the whole agent is."""
         parts = [(pid, start_time) for pid, start_time in agent.isolated_parts]
         return Hunt(self._kernel, agent, None, parts[1:], parts[0]) if parts else None
 
-    def marked(self, agent: Living, tasks: Iterable[Task] | None = None) -> set[Key]:
-        """Who is, and lives."""
+    def marked(self, agent: Living, tasks: Iterable[Task]) -> set[Key]:
+        """Who of these is."""
         wanted = flag(agent.part), agent.number
-        looked = self._kernel.tasks() if tasks is None else tasks
-        return {key(task) for task in looked if (task.flags & TagFlag.PART, task.agent) == wanted}
+        return {key(task) for task in tasks if (task.flags & TagFlag.PART, task.agent) == wanted}
 
-    def _mark(self, hunt: Hunt) -> int:
-        """One look; how many were not. Whoever has no tag is just being born, with his maker's mark, or dying."""
+    def _mark(self, hunt: Hunt, tasks: Sequence[Task]) -> int:
+        """Of one look; how many were not. Whoever has no tag is just being born, with his maker's mark, or dying."""
         agent = hunt.agent
         wanted = flag(agent.part)
         fresh = 0
-        for task in hunt.members(hunt.look()):
+        for task in hunt.members(tasks):
             if task.agent == agent.number and task.flags & TagFlag.PART != wanted:
                 off = TagFlag.PART & ~wanted
                 fresh += self._kernel.tags.flag(task.pid, agent.number, task.start_time, on=wanted, off=off)

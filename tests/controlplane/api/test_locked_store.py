@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,13 +87,20 @@ async def test_a_kill_waits_a_second(stage: Stage, hand: Hand) -> None:
     assert (await call).response.state == VERIFIED
 
 
-async def test_what_was_done_and_is_not_stored_says_so(tmp_path: Path) -> None:
-    async with Stage(tmp_path, IMPATIENT) as stage:
+@asynccontextmanager
+async def isolating_while_locked(folder: Path) -> AsyncIterator[tuple[Stage, Link, Hand, asyncio.Future[Any]]]:
+    """A plane that waits little; the lock is the hand's."""
+    async with Stage(folder, IMPATIENT) as stage:
         link = await stage.connect(capabilities=["kill", "contain"])
         await link.deliver([Kernel().enrol(ROOT)])
-        hand = Hand(tmp_path)
+        hand = Hand(folder)
         hand.run("BEGIN IMMEDIATE")
-        call = asyncio.ensure_future(stage.api().Isolate(response_service_pb2.IsolateRequest(target=TARGET)))
+        isolate = response_service_pb2.IsolateRequest(target=TARGET)
+        yield stage, link, hand, asyncio.ensure_future(stage.api().Isolate(isolate))
+
+
+async def test_what_was_done_and_is_not_stored_says_so(tmp_path: Path) -> None:
+    async with isolating_while_locked(tmp_path) as (stage, link, hand, call):
         await link.answer(partial(applied_first, link))
         with pytest.raises(
             grpc.aio.AioRpcError, match=r"the host did it \(verified\).*is not stored yet.*locked"
@@ -113,12 +122,7 @@ async def test_what_was_done_and_is_not_stored_says_so(tmp_path: Path) -> None:
 
 
 async def test_a_refusal_is_told_as_one(tmp_path: Path) -> None:
-    async with Stage(tmp_path, IMPATIENT) as stage:
-        link = await stage.connect(capabilities=["kill", "contain"])
-        await link.deliver([Kernel().enrol(ROOT)])
-        hand = Hand(tmp_path)
-        hand.run("BEGIN IMMEDIATE")
-        call = asyncio.ensure_future(stage.api().Isolate(response_service_pb2.IsolateRequest(target=TARGET)))
+    async with isolating_while_locked(tmp_path) as (_, link, hand, call):
 
         async def protected(_: sensor_service_pb2.Command) -> Result:
             return Result(error_reason="TARGET_PROTECTED", error="that is your own shell")
